@@ -1,0 +1,68 @@
+"""The machine a stage runs on, read from the environment and never from params."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from stages.lib.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how wide the work runs; nothing here may change a result.
+
+    Attributes:
+        wanted_device: torch device name; empty: a GPU where there is one.
+        threads: that one inference session may use.
+        workers: processes that a data stage may spread its shards over.
+        scratch: folder for what a killed run may resume from; never a DVC output.
+    """
+
+    wanted_device: str
+    threads: int
+    workers: int
+    scratch: Path
+
+    @classmethod
+    def from_environment(cls) -> Runtime:
+        """Read `STAGES_DEVICE`, `STAGES_THREADS`, `STAGES_WORKERS` and `STAGES_SCRATCH`.
+
+        Raises:
+            ConfigError: a variable holds something that cannot be used here.
+        """
+        return cls(
+            wanted_device=os.environ.get("STAGES_DEVICE", ""),
+            threads=_count("STAGES_THREADS", os.cpu_count() or 1),
+            workers=_count("STAGES_WORKERS", 1),
+            scratch=Path(os.environ.get("STAGES_SCRATCH", ".scratch/stages")),
+        )
+
+    @property
+    def device(self) -> str:
+        """The torch device to compute on; asking imports torch, which stages without tensors spare."""
+        if self.wanted_device:
+            return self.wanted_device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def progress(self, items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:
+        """Pass items through under a progress bar: live on a terminal, a line now and then in a log."""
+        interval = 0.2 if sys.stderr.isatty() else 10.0
+        return iter(tqdm(items, desc=what, unit=f" {unit}", total=total, mininterval=interval, dynamic_ncols=True))
+
+
+def _count(variable: str, default: int) -> int:
+    text = os.environ.get(variable, str(default))
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"{variable}={text!r}: give a whole number of at least 1")
+    return int(text)
