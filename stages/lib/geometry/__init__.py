@@ -1,0 +1,1 @@
+"""Where a face is and how it sits: the five-point template, the warp onto it, detection and pose."""
