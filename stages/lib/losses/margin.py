@@ -1,0 +1,125 @@
+"""Identity classification with a margin: ArcFace, CosFace and their elastic forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stages.lib.errors import ConfigError
+
+COSINE_LIMIT = 1.0 - 1e-7  # the slope of arccos is infinite at 1
+
+
+def angular(cosine: Tensor, margin: Tensor) -> Tensor:
+    """ArcFace: cos(theta + m), taken literally.
+
+    As in the ElasticFace formula there is no "easy margin" and no linear tail beyond theta = pi - m. Past
+    that angle the value rises again, so the target's own gradient points away from the centre.
+    """
+    return torch.cos(torch.acos(cosine) + margin)
+
+
+def additive(cosine: Tensor, margin: Tensor) -> Tensor:
+    """CosFace: cos(theta) - m."""
+    return cosine - margin
+
+
+Penalty = Callable[[Tensor, Tensor], Tensor]
+KINDS: dict[str, tuple[Penalty, bool]] = {  # kind -> penalty, whether margins are drawn
+    "arcface": (angular, False),
+    "cosface": (additive, False),
+    "elastic_arc": (angular, True),
+    "elastic_cos": (additive, True),
+}
+
+
+def margin_loss(cosine: Tensor, labels: Tensor, margins: Tensor, penalty: Penalty, scale: float) -> Tensor:
+    """Softmax cross-entropy in which only the true class pays a margin.
+
+    Args:
+        cosine: (N, C) float32 cosines of embeddings and class centres, strictly inside (-1, 1).
+        labels: (N,) int64 in [0, C).
+        margins: (N,) float32, one margin a sample: radians for `angular`, cosine units for `additive`.
+        penalty: how a margin lowers the cosine of the true class.
+        scale: factor s of all logits.
+
+    Returns:
+        Scalar, the mean over samples.
+    """
+    index = labels[:, None]
+    target = penalty(cosine.gather(1, index), margins[:, None])
+    return F.cross_entropy(scale * cosine.scatter(1, index, target), labels)
+
+
+def check_labels(labels: Tensor, classes: int) -> None:
+    """Refuse labels that would index past the class centres.
+
+    On a GPU such a label trips an assertion inside a kernel, which ends the process without naming it. The
+    check costs one synchronisation a step.
+
+    Raises:
+        ConfigError: a label is no whole number, below 0, or not below `classes`.
+    """
+    if labels.is_floating_point():
+        raise ConfigError(f"labels are {labels.dtype}: give whole numbers, one a sample")
+    low, high = torch.stack(torch.aminmax(labels)).tolist()
+    if low < 0 or high >= classes:
+        raise ConfigError(
+            f"labels span [{low}, {high}] but the head has {classes} classes, so they must lie in "
+            f"[0, {classes - 1}]: number the training subjects from 0 without gaps"
+        )
+
+
+class MarginHead(nn.Module):
+    """Class centres and the margin loss over them; used in training only.
+
+    Elastic kinds draw m_i ~ N(margin, sigma) for every sample of every step, not clamped. The head leaves
+    autocast: half precision cannot tell cosines near 1 apart.
+
+    Args:
+        embedding: size D of the embeddings.
+        classes: number C of training subjects.
+        kind: a key of `KINDS`; `sigma` matters to the elastic kinds only.
+        scale: s, the factor of all logits.
+        margin: m; the papers use 0.50 for the angular kinds and 0.35 for the cosine kinds.
+        sigma: standard deviation of the drawn margins.
+
+    Sources: ArcFace, arXiv 1801.07698; CosFace, arXiv 1801.09414; ElasticFace, arXiv 2109.09416.
+    """
+
+    def __init__(
+        self,
+        embedding: int,
+        classes: int,
+        kind: str,
+        scale: float = 64.0,
+        margin: float = 0.5,
+        sigma: float = 0.05,
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ConfigError(f"margin head {kind!r} is unknown: choose one of {', '.join(KINDS)}")
+        self.penalty, elastic = KINDS[kind]
+        self.scale, self.margin, self.sigma = scale, margin, sigma if elastic else 0.0
+        self.weight = nn.Parameter(torch.empty(classes, embedding))
+        nn.init.normal_(self.weight, std=0.01)
+
+    def margins(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
+        """(count,) margins of one step, drawn on the generator's device: a CPU seed serves every machine."""
+        if not self.sigma:
+            return torch.full((count,), self.margin, device=device)
+        source = generator.device if generator is not None else device
+        noise = torch.randn(count, generator=generator, device=source)
+        return (self.margin + self.sigma * noise).to(device)
+
+    def forward(self, raw: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Mean loss of (N, D) raw embeddings with (N,) labels in [0, C); ConfigError for a label outside."""
+        check_labels(labels, self.weight.shape[0])
+        with torch.autocast(raw.device.type, enabled=False):
+            cosine = F.linear(F.normalize(raw.float()), F.normalize(self.weight.float()))
+            cosine = cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)
+            margins = self.margins(len(labels), raw.device, generator)
+            return margin_loss(cosine, labels.long(), margins, self.penalty, self.scale)

@@ -1,0 +1,1 @@
+"""What is reported: verification, identification and the intervals around both. NumPy only."""
