@@ -1,0 +1,153 @@
+"""What a model takes and what its scores mean, as data that travels with the model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from stages.lib.geometry.template import ARCFACE_TEMPLATE, SIZE
+
+Faces = NDArray[np.uint8]
+Point = tuple[float, float]
+
+_TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)
+
+
+class InputContract(BaseModel):
+    """How an aligned RGB uint8 face becomes a model's input; the batch dimension is free.
+
+    A channel value x in 0..255 enters as `(x * scale - mean) / std`.
+
+    Attributes:
+        size: side of the square face in pixels.
+        colour: order of the channels that the model was trained on.
+        layout: order of the input's dimensions.
+        dtype: of the input tensor; `uint8` only where the mapping changes nothing.
+        scale: multiplies the pixel value first.
+        mean: subtracted after scaling.
+        std: divides last.
+        template: right eye, left eye, nose, right and left mouth corner of the person, x and y in pixels of
+            the face: where alignment must have put them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=1)] = SIZE
+    colour: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "uint8"] = "float32"
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    mean: float = 0.0
+    std: Annotated[float, Field(gt=0)] = 1.0
+    template: tuple[Point, Point, Point, Point, Point] = Field(default=_TEMPLATE, validate_default=True)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Dimensions of one face in the model's input."""
+        side = self.size
+        return (3, side, side) if self.layout == "nchw" else (side, side, 3)
+
+    def prepare(self, faces: Faces) -> NDArray[np.float32] | Faces:
+        """Turn aligned faces into the model's input.
+
+        Args:
+            faces: (N, size, size, 3) RGB uint8.
+
+        Returns:
+            (N, 3, size, size) or (N, size, size, 3) of `dtype`, C-contiguous.
+
+        Raises:
+            ValueError: the faces have another shape or type.
+        """
+        check_faces(faces, self.size)
+        ordered = faces if self.colour == "rgb" else faces[..., ::-1]
+        if self.layout == "nchw":
+            ordered = ordered.transpose(0, 3, 1, 2)
+        if self.dtype == "uint8":
+            return np.ascontiguousarray(ordered)
+        values = ordered.astype(np.float32, order="C")
+        return (values * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
+
+
+class ScoreContract(BaseModel):
+    """What comes out, and how two outputs are compared.
+
+    Attributes:
+        dim: length of the embedding.
+        unit_norm: whether the embedding has length 1 as it leaves the model.
+        score: similarity of two faces; `cosine` lies in -1..1 and grows with likeness.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dim: Annotated[int, Field(ge=1)]
+    unit_norm: bool = True
+    score: Literal["cosine"] = "cosine"
+
+
+class Contract(BaseModel):
+    """All that a caller must know to use a model rightly; kept in the model file itself.
+
+    Attributes:
+        schema_version: of this record.
+        name: of the model.
+        version: of the model, free text such as a short hash.
+        input: what it takes.
+        score: what it gives.
+        outputs: names of the graph's outputs, in order.
+        thresholds: cosine threshold by false match rate (`"1e-3"`), from the data named in the evaluation
+            report; empty until a model was evaluated.
+        licence: of the weights.
+        hashes: SHA-256 or content id of what the model was made from, by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    name: str
+    version: str
+    input: InputContract
+    score: ScoreContract
+    outputs: tuple[str, ...] = ("embedding", "norm")
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    licence: str
+    hashes: dict[str, str] = Field(default_factory=dict)
+
+
+RAW_RGB: Final = InputContract()
+"""RGB, 0..255."""
+RAW_BGR: Final = InputContract(colour="bgr")
+"""BGR, 0..255."""
+UNIT_RGB: Final = InputContract(scale=1 / 255)
+"""RGB, 0..1."""
+SYMMETRIC_RGB: Final = InputContract(scale=1 / 255, mean=0.5, std=0.5)
+"""RGB, -1..1: `(x / 255 - 0.5) / 0.5`, the habit of ArcFace and its successors."""
+
+PRESETS: Final[dict[str, InputContract]] = {
+    "raw_rgb": RAW_RGB,
+    "raw_bgr": RAW_BGR,
+    "unit_rgb": UNIT_RGB,
+    "symmetric_rgb": SYMMETRIC_RGB,
+}
+"""Input contracts that a setting may name."""
+
+ENCODER_INPUT: Final = UNIT_RGB
+"""What our torch encoders take; they normalise inside `forward`."""
+SERVED_INPUT: Final = InputContract(layout="nhwc", dtype="uint8")
+"""What our exported files take: the pixels as cameras, cv2 and PIL give them, in RGB."""
+
+
+def check_faces(faces: Faces, size: int) -> None:
+    """Refuse anything but (N, size, size, 3) uint8.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (size, size, 3):
+        raise ValueError(
+            f"faces are {faces.dtype} {faces.shape}, expected uint8 (N, {size}, {size}, 3) "
+            "in RGB; align them first"
+        )

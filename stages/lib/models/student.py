@@ -1,0 +1,120 @@
+"""Compact face encoders: a timm backbone, a global depthwise convolution and a linear embedding."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict
+from timm.models import FeatureInfo
+from torch import Tensor, nn
+
+from stages.lib.errors import ConfigError
+from stages.lib.geometry.template import SIZE
+
+NATIVE_STRIDE = 32
+
+
+class Architecture(BaseModel):
+    """What `build_encoder` needs to build the same network again.
+
+    Attributes:
+        backbone: a timm model name.
+        embedding: length of the embedding.
+        output_stride: of the last feature map; empty: the backbone's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str
+    embedding: int
+    output_stride: int | None = None
+
+
+class FaceEncoder(nn.Module):
+    """Backbone -> global depthwise convolution -> linear -> raw embedding.
+
+    The depthwise convolution with a kernel as large as the feature map weighs each position by itself, where
+    average pooling would treat a face's centre and its corners alike. Chen et al., "MobileFaceNets: efficient
+    CNNs for accurate real-time face verification on mobile devices", CCBR 2018, section 3.2.
+    """
+
+    def __init__(self, backbone: nn.Module, architecture: Architecture) -> None:
+        """Size the head from one dry run of the backbone at 112 pixels.
+
+        Args:
+            backbone: maps (N, 3, 112, 112) to a list whose last entry is the (N, C, H, W) feature map.
+            architecture: kept for the checkpoint; its `embedding` sizes the output.
+        """
+        super().__init__()
+        self.architecture = architecture
+        self.backbone = backbone
+        channels, height, width = _map_shape(backbone)
+        self.pool = nn.Sequential(
+            nn.Conv2d(channels, channels, (height, width), groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.Flatten(),
+        )
+        self.embed = nn.Sequential(
+            nn.Linear(channels, architecture.embedding, bias=False),
+            nn.BatchNorm1d(architecture.embedding),
+        )
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Embed faces.
+
+        Args:
+            faces: float (N, 3, 112, 112) RGB in [0, 1]; normalised here, so no caller can do it otherwise.
+
+        Returns:
+            Raw (not normalised) embeddings (N, embedding).
+        """
+        features = self.backbone((faces - 0.5) / 0.5)[-1]
+        return cast(Tensor, self.embed(self.pool(features)))
+
+
+def build_encoder(backbone: str, embedding: int, output_stride: int | None = None) -> FaceEncoder:
+    """Build an untrained encoder; torch's random state decides the weights.
+
+    Only the backbone's feature pyramid is taken: the 1,024 or 1,280 wide head that MobileNetV3, V4 and LCNet
+    put behind their pooling would cost half of the parameters.
+
+    Args:
+        backbone: a timm model name with a spatial feature map.
+        embedding: length of the embedding.
+        output_stride: 8 or 16 trade the last strides for dilation and keep a finer map (16: 7x7 at 112
+            pixels); empty or 32 leaves most backbones as they are (4x4).
+
+    Raises:
+        ConfigError: timm does not know the backbone, or it cannot keep that stride.
+    """
+    native = output_stride in (None, NATIVE_STRIDE)
+    options: dict[str, Any] = {} if native else {"output_stride": output_stride}
+    try:
+        features = timm.create_model(
+            backbone, pretrained=False, features_only=True, out_indices=(-1,), **options
+        )
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError, AttributeError) as error:
+        reason = str(error) or type(error).__name__
+        raise ConfigError(f"backbone {backbone!r} with output_stride {output_stride}: {reason}") from error
+    stride = cast(FeatureInfo, features.feature_info).reduction()[-1]
+    if output_stride is not None and stride != output_stride:
+        raise ConfigError(f"backbone {backbone!r} has output_stride {stride}, not {output_stride}")
+    architecture = Architecture(backbone=backbone, embedding=embedding, output_stride=output_stride)
+    return FaceEncoder(features, architecture)
+
+
+def parameters_count(model: nn.Module) -> int:
+    """Number of learnable weights."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _map_shape(backbone: nn.Module) -> tuple[int, int, int]:
+    training = backbone.training
+    backbone.eval()  # a dry run must not move the running statistics
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, 3, SIZE, SIZE))[-1]
+    backbone.train(training)
+    _, channels, height, width = features.shape
+    return channels, height, width

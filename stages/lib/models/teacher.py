@@ -1,0 +1,91 @@
+"""The teacher's folder: an adopted ONNX model with its contract, or a checkpoint that was trained here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stages.lib.errors import ConfigError
+from stages.lib.fingerprint import sha256_file
+from stages.lib.models.adopted import AdoptedModel
+from stages.lib.models.checkpoint import load_model
+from stages.lib.models.contract import PRESETS, InputContract
+from stages.lib.models.embedder import Embedder
+from stages.lib.models.known import KNOWN, locate
+from stages.lib.models.torch_embedder import TorchEmbedder
+
+MODEL: Final = "model.onnx"
+ABOUT: Final = "adopted.json"
+
+
+class Adopted(BaseModel):
+    """What is known of an adopted model.
+
+    Attributes:
+        name: as params name it.
+        input: what it takes.
+        dim: length of the embedding.
+        licence: of the weights.
+        sha256: of the .onnx file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    input: InputContract
+    dim: int
+    licence: str
+    sha256: str
+
+
+def open_onnx(model: str, contract: str, threads: int) -> tuple[Path, AdoptedModel, str]:
+    """Open a known model by name, or any .onnx by path with the contract that params declare.
+
+    Returns:
+        Its path, the opened model and the licence of its weights.
+
+    Raises:
+        ConfigError: no such model, or it does not fit the contract.
+    """
+    if model in KNOWN:
+        path = locate(model)
+        return path, AdoptedModel(path, KNOWN[model].input, threads), KNOWN[model].licence
+    path = Path(model)
+    return path, AdoptedModel(path, PRESETS[contract], threads), "as its makers state; not known here"
+
+
+def save_adopted(folder: Path, name: str, contract: str, threads: int) -> AdoptedModel:
+    """Copy an adopted model beside a record of what it is, and open it.
+
+    Raises:
+        ConfigError: see `open_onnx`.
+    """
+    path, opened, licence = open_onnx(name, contract, threads)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, folder / MODEL)
+    about = Adopted(
+        name=Path(name).name, input=opened.contract, dim=opened.dim, licence=licence, sha256=sha256_file(path)
+    )
+    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n")
+    return opened
+
+
+def open_teacher(folder: Path, device: str, threads: int) -> Embedder:
+    """Open the teacher that `teach` left in a folder.
+
+    Raises:
+        ConfigError: the folder holds neither form, or a file is not what its record says.
+    """
+    if not (folder / ABOUT).is_file():
+        encoder, _ = load_model(folder, device)
+        return TorchEmbedder(encoder)
+    try:
+        about = Adopted.model_validate_json((folder / ABOUT).read_bytes())
+    except ValidationError as error:
+        raise ConfigError(f"{folder / ABOUT} is not a record of an adopted model: {error}") from error
+    if sha256_file(folder / MODEL) != about.sha256:
+        raise ConfigError(f"{folder / MODEL} is not the file that {ABOUT} describes; run `teach` again")
+    return AdoptedModel(folder / MODEL, about.input, threads)

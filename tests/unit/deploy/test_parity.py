@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.lib.deploy.agreement import compare, require
+from stages.lib.deploy.golden import verify_golden, write_golden
+from stages.lib.deploy.parity import check_parity
+from stages.lib.deploy.quantize import quantization_loss, quantize
+from stages.lib.deploy.session import FaceModel
+from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.models.student import FaceEncoder
+
+
+def test_an_export_agrees_with_its_encoder(exported: Path, encoder: FaceEncoder, faces: np.ndarray) -> None:
+    figures = check_parity(encoder, exported, faces).figures()
+    assert figures["faces"] == len(faces)
+    assert figures["min_cosine"] >= 0.99999
+    assert figures["max_abs"] < 1e-4
+
+
+def test_perturbed_weights_fail_the_gate(exported: Path, encoder: FaceEncoder, faces: np.ndarray) -> None:
+    perturbed = copy.deepcopy(encoder)
+    with torch.no_grad():
+        weight = perturbed.embed[0].weight
+        weight += 0.2 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(GateFailed, match=r"below cosine 0\.9999; worst 0\.9"):
+        check_parity(perturbed, exported, faces)
+
+
+def test_one_bad_face_is_enough() -> None:
+    expected = np.eye(4, dtype=np.float32)
+    found = expected.copy()
+    require(compare(expected, found), 0.9999, "model")
+    found[2] = [0, 0, np.cos(0.02), np.sin(0.02)]
+    with pytest.raises(GateFailed, match="1 of 4 faces"):
+        require(compare(expected, found), 0.9999, "model")
+    found[2] = np.nan
+    with pytest.raises(GateFailed, match="1 of 4 faces"):
+        require(compare(expected, found), 0.9999, "model")
+    with pytest.raises(GateFailed, match="no faces"):
+        require(compare(expected[:0], found[:0]), 0.9999, "model")
+
+
+def test_golden_vectors_hold_and_tell(exported: Path, faces: np.ndarray, tmp_path: Path) -> None:
+    embeddings, norms = FaceModel(exported).embed(faces[:4])
+    golden = tmp_path / "golden.npz"
+    write_golden(golden, faces[:4], embeddings, norms)
+    first = golden.read_bytes()
+    assert verify_golden(exported, golden).figures()["min_cosine"] >= 0.9999
+    write_golden(golden, faces[:4], embeddings, norms)
+    assert golden.read_bytes() == first
+    write_golden(golden, faces[:4], embeddings, norms * 1.1)
+    with pytest.raises(GateFailed, match="norms"):
+        verify_golden(exported, golden)
+    write_golden(golden, faces[:4], embeddings[::-1], norms[::-1])
+    with pytest.raises(GateFailed, match="cosine"):
+        verify_golden(exported, golden)
+    golden.write_bytes(first[:100])
+    with pytest.raises(ConfigError, match=r"golden\.npz"):
+        verify_golden(exported, golden)
+
+
+def test_int8_is_small_keeps_the_contract_and_reports_its_loss(
+    exported: Path, faces: np.ndarray, tmp_path: Path
+) -> None:
+    small = tmp_path / "int8.onnx"
+    quantize(exported, small, faces[:32])
+    assert FaceModel(small).contract == FaceModel(exported).contract
+    assert small.stat().st_size < 0.6 * exported.stat().st_size
+    assert 0.8 < quantization_loss(exported, small, faces[32:]).figures()["mean_cosine"] < 1

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from stages.lib.models.contract import (
+    PRESETS,
+    SERVED_INPUT,
+    Contract,
+    InputContract,
+    ScoreContract,
+)
+
+FACES = np.random.default_rng(3).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_prepare_is_the_declared_mapping_of_every_pixel(name: str) -> None:
+    contract = PRESETS[name]
+    prepared = contract.prepare(FACES)
+    assert prepared.dtype == np.float32
+    assert prepared.flags.c_contiguous
+    for face, y, x in ((0, 0, 0), (1, 111, 5), (1, 30, 111)):
+        for channel in range(3):
+            source = channel if contract.colour == "rgb" else 2 - channel
+            wanted = (float(FACES[face, y, x, source]) * contract.scale - contract.mean) / contract.std
+            assert prepared[face, channel, y, x] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_ranges_are_what_the_names_say() -> None:
+    extremes = np.zeros((2, 112, 112, 3), np.uint8)
+    extremes[1] = 255
+    for name, bounds in {"raw_rgb": (0, 255), "unit_rgb": (0, 1), "symmetric_rgb": (-1, 1)}.items():
+        prepared = PRESETS[name].prepare(extremes)
+        assert (prepared.min(), prepared.max()) == pytest.approx(bounds, abs=1e-6)
+
+
+def test_served_models_take_the_pixels_as_they_are() -> None:
+    np.testing.assert_array_equal(SERVED_INPUT.prepare(FACES), FACES)
+
+
+@pytest.mark.parametrize(
+    "faces", [FACES[0], FACES.astype(np.float32), FACES[:, :100], FACES.transpose(0, 3, 1, 2)]
+)
+def test_other_faces_are_refused(faces: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected uint8"):
+        SERVED_INPUT.prepare(faces)
+
+
+def test_a_contract_survives_json_and_stays_closed() -> None:
+    contract = Contract(
+        name="student",
+        version="1",
+        input=InputContract(scale=1 / 255, mean=0.5, std=0.5),
+        score=ScoreContract(dim=128),
+        thresholds={"1e-3": 0.31},
+        licence="MIT",
+        hashes={"weights": "ab"},
+    )
+    assert Contract.model_validate_json(contract.model_dump_json()) == contract
+    with pytest.raises(ValidationError):
+        Contract.model_validate({**contract.model_dump(), "colour": "rgb"})
+    with pytest.raises(ValidationError):
+        InputContract(std=0.0)
