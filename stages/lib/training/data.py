@@ -1,0 +1,148 @@
+"""Training faces as a memory-mapped array: Parquet is read once, steps then cost no decoding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from stages.lib.codec import decode
+from stages.lib.errors import ConfigError
+from stages.lib.runtime import Runtime
+from stages.lib.table import Table
+
+SIZE = 112
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Faces of one split with their training variants.
+
+    Attributes:
+        images: uint8 (R, 112, 112, 3) RGB, memory-mapped: N clean faces, then their variants.
+        variants: int64 (N, V) rows of `images`; every face has the same number.
+        labels: int64 (N,) class of each clean face, 0..classes-1, by sorted subject.
+        subjects: the classes' names.
+        templates: float32 (N, D) the teacher's unit templates of the clean faces.
+    """
+
+    images: NDArray[np.uint8]
+    variants: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    subjects: tuple[str, ...]
+    templates: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one step sees: rows of a FaceSet and how each is shown."""
+
+    faces: NDArray[np.int64]  # (B,) clean faces, for labels and templates
+    rows: NDArray[np.int64]  # (B,) rows of `images`
+    flipped: NDArray[np.bool_]  # (B,)
+
+
+def load_faces(
+    clean: Table, variants: Table | None, templates: Table | None, split: str, workspace: Path, runtime: Runtime
+) -> FaceSet:
+    """Build, or take up from an earlier run, the arrays of a split.
+
+    Args:
+        clean: aligned faces.
+        variants: their degradations, of which rows of severity 0 are taken; none for clean training.
+        templates: `face_id` and `template` of every clean face; none where no objective asks.
+        split: train or val.
+        workspace: scratch folder whose name changes with the three tables.
+        runtime: for the progress bar.
+
+    Raises:
+        ConfigError: the split is empty, or a face has no template or too few variants.
+    """
+    where = ds.field("split") == split
+    about = clean.read(["face_id", "subject_id"], where)
+    ids = about["face_id"].to_pylist()
+    if not ids:
+        raise ConfigError(f"{clean.path} has no face in split {split!r}; see `ingest.val_fraction`")
+    position = {face: i for i, face in enumerate(ids)}
+    parents: list[int] = []
+    scans = [clean.scan(["image"], where)]
+    if variants is not None:
+        drawn = where & (ds.field("d_severity") == 0)
+        parents = [position[p] for p in variants.read(["parent_id"], drawn)["parent_id"].to_pylist()]
+        scans.append(variants.scan(["image"], drawn))
+    images = _cached_images(workspace / f"{split}.npy", len(ids) + len(parents), scans, runtime)
+    subjects, labels = np.unique(about["subject_id"].to_pylist(), return_inverse=True)
+    return FaceSet(
+        images,
+        _variant_rows(np.asarray(parents, np.int64), len(ids)),
+        labels.astype(np.int64),
+        tuple(subjects.tolist()),
+        np.empty((len(ids), 0), np.float32) if templates is None else _templates(templates, position),
+    )
+
+
+def draw(faces: FaceSet, step: int, batch: int, seed: int, degraded: float, flip: float) -> Draw:
+    """Draw the batch of a step from (seed, step) alone, so that any step can be resumed at.
+
+    An epoch is a permutation of the faces; the last, smaller batch is left out unless it is the
+    only one.
+    """
+    size = min(batch, len(faces))
+    epoch, place = divmod(step, steps_per_epoch(len(faces), batch))
+    order = np.random.default_rng([seed, epoch]).permutation(len(faces))
+    chosen = order[place * size : (place + 1) * size]
+    random = np.random.default_rng([seed, epoch, place])
+    rows = chosen.astype(np.int64)
+    if faces.variants.shape[1]:
+        variant = random.integers(faces.variants.shape[1], size=size)
+        rows = np.where(random.random(size) < degraded, faces.variants[chosen, variant], rows)
+    return Draw(chosen.astype(np.int64), rows, random.random(size) < flip)
+
+
+def steps_per_epoch(faces: int, batch: int) -> int:
+    """Whole batches in an epoch, at least one."""
+    return max(1, faces // batch)
+
+
+def _cached_images(
+    path: Path, rows: int, scans: list[Iterator[pa.RecordBatch]], runtime: Runtime
+) -> NDArray[np.uint8]:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a file of its own for each process: students that start together must not write into one another's faces
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, (rows, SIZE, SIZE, 3))
+        data = (value.as_py() for scan in scans for batch in scan for value in batch["image"])
+        for row, image in enumerate(runtime.progress(data, f"unpack {path.stem}", "faces", total=rows)):
+            array[row] = decode(image)
+        array.flush()
+        os.replace(temporary, path)
+    loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return loaded
+
+
+def _variant_rows(parents: NDArray[np.int64], faces: int) -> NDArray[np.int64]:
+    counts = np.bincount(parents, minlength=faces)
+    if counts.min() != counts.max():
+        raise ConfigError("faces have unequal numbers of training variants; run `synthesize` again")
+    order = np.argsort(parents, kind="stable")
+    return (faces + order).reshape(faces, -1).astype(np.int64)
+
+
+def _templates(templates: Table, position: dict[str, int]) -> NDArray[np.float32]:
+    table = templates.read(["face_id", "template"], ds.field("face_id").isin(list(position)))
+    if table.num_rows != len(position):
+        raise ConfigError(f"{templates.path} lacks {len(position) - table.num_rows} templates; run `teach` again")
+    values = np.stack(table["template"].to_numpy()).astype(np.float32)
+    rows = np.empty_like(values)
+    rows[[position[face] for face in table["face_id"].to_pylist()]] = values
+    return rows

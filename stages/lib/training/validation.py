@@ -1,0 +1,54 @@
+"""What is measured after every epoch, on people that the student never trains on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from stages.lib.metrics.protocol import all_pairs
+from stages.lib.metrics.verification import verification
+from stages.lib.training.data import FaceSet
+
+BATCH = 128
+MAX_IMPOSTORS = 50_000
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Verification error and likeness to the teacher on the validation people.
+
+    Each face is compared as a clean template with a probe that is the first variant of another
+    face, so that the figure follows robustness and not clean accuracy alone.
+    """
+
+    faces: FaceSet
+    device: str
+
+    def __call__(self, encoder: nn.Module) -> dict[str, float]:
+        """Measure an encoder in eval mode.
+
+        Returns:
+            `val_eer`, and `val_template` (mean cosine of degraded faces to the teacher's clean templates)
+            where the embedding has the templates' length.
+        """
+        clean = self._embed(encoder, np.arange(len(self.faces)))
+        degraded = self.faces.variants.shape[1] > 0
+        probes = self._embed(encoder, self.faces.variants[:, 0]) if degraded else clean
+        pairs = all_pairs(self.faces.labels, MAX_IMPOSTORS, seed=0)
+        scores = (clean[pairs.left] * probes[pairs.right]).sum(axis=1)
+        figures = {"val_eer": verification(scores, pairs.genuine)["eer"]}
+        if self.faces.templates.shape[1] == probes.shape[1]:
+            figures["val_template"] = float((probes * self.faces.templates).sum(axis=1).mean())
+        return figures
+
+    @torch.inference_mode()
+    def _embed(self, encoder: nn.Module, rows: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in range(0, len(rows), BATCH):
+            images = torch.from_numpy(self.faces.images[rows[start : start + BATCH]]).to(self.device)
+            raw = encoder(images.permute(0, 3, 1, 2).float().div_(255))
+            parts.append(torch.nn.functional.normalize(raw.float()).cpu().numpy())
+        return np.concatenate(parts)
