@@ -82,7 +82,5 @@ def conform(table: pa.Table) -> pa.Table:
     missing = {f.name for f in fields if not f.nullable} - names
     if unknown or missing:
         raise ValueError(f"not a face table: unknown columns {sorted(unknown)}, missing {sorted(missing)}")
-    columns = [
-        table[f.name].cast(f.type) if f.name in names else pa.nulls(table.num_rows, f.type) for f in fields
-    ]
+    columns = [table[f.name].cast(f.type) if f.name in names else pa.nulls(table.num_rows, f.type) for f in fields]
     return pa.Table.from_arrays(columns, schema=pa.schema(fields))

@@ -113,9 +113,7 @@ def steps_per_epoch(faces: int, batch: int) -> int:
     return max(1, faces // batch)
 
 
-def _cached_images(
-    path: Path, rows: int, scans: list[Iterator[pa.RecordBatch]], runtime: Runtime
-) -> NDArray[np.uint8]:
+def _cached_images(path: Path, rows: int, scans: list[Iterator[pa.RecordBatch]], runtime: Runtime) -> NDArray[np.uint8]:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         # a file of its own for each process: students that start together must not write into one another's faces

@@ -1,0 +1,204 @@
+"""The one command line of the pipeline: `python -m stages <verb>`; the verbs are the stages of `dvc.yaml`."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from stages.lib.errors import ConfigError, StageError
+from stages.lib.runtime import Runtime
+from stages.params import Params, Student, explain, load
+
+DATA = Path("data")
+FACES, ALIGNED, VARIANTS = DATA / "faces", DATA / "aligned", DATA / "variants"
+MODELS, TEMPLATES, EXPORTED = DATA / "models", DATA / "templates", DATA / "exported"
+GATES, REPORTS, REFERENCE = DATA / "gates", DATA / "reports", DATA / "reference"
+
+STAGES = ("ingest", "align", "validate", "synthesize", "teach", "distill", "export", "evaluate", "reference")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="From faces to a shipped student. `dvc repro` runs the stages in order; each verb here runs one, "
+    "with the settings of `params.yaml`.\n\nExit codes: 0 done, 2 wrong settings, 3 a gate failed, "
+    "75 try again. Environment: STAGES_DEVICE, STAGES_THREADS, STAGES_WORKERS, STAGES_SCRATCH.",
+)
+
+
+class Gated(StrEnum):
+    """Tables that have a gate."""
+
+    faces = "faces"
+    aligned = "aligned"
+    variants = "variants"
+
+
+Name = Annotated[str, typer.Argument(help="a name under `students` in params.yaml")]
+
+
+@app.command()
+def ingest() -> None:
+    """Read the source of `ingest.source` into data/faces; unusable entries go to rejects.parquet."""
+    from stages.ingest import run
+
+    table = run(load().ingest, FACES, Runtime.from_environment())
+    _say(f"ingest: {table.rows} faces, {table.rejects().num_rows} rejects")
+
+
+@app.command()
+def align() -> None:
+    """Bring every face to the 112x112 template and measure its covariates; writes data/aligned."""
+    from stages.align import run
+
+    table = run(load().align, FACES, ALIGNED, Runtime.from_environment())
+    _say(f"align: {table.rows} faces, {table.rejects().num_rows} rejects so far")
+
+
+@app.command()
+def validate(table: Annotated[Gated, typer.Argument(help="which table")]) -> None:
+    """Hold a table against its Great Expectations suite; exit code 3 names the failing faces' report."""
+    from stages.validate import run
+
+    params = load()
+    parent = ALIGNED if table is Gated.variants else None
+    _say(run(params.validate_, params.synthesize.grid, table, DATA / table, parent, GATES / table))
+
+
+@app.command()
+def synthesize() -> None:
+    """Degrade faces: the evaluation grid of test people, random variants of the others; data/variants."""
+    from stages.synthesize import run
+
+    table = run(load().synthesize, ALIGNED, VARIANTS, Runtime.from_environment())
+    _say(f"synthesize: {table.rows} degraded faces")
+
+
+@app.command()
+def teach() -> None:
+    """Adopt or train the teacher and compute its templates; data/models/teacher and data/templates."""
+    from stages.teach import run
+
+    table = run(load().teach, ALIGNED, MODELS / "teacher", TEMPLATES, Runtime.from_environment())
+    _say(f"teach: {table.rows} templates")
+
+
+@app.command()
+def distill(student: Name) -> None:
+    """Train one student, every seed; a killed run goes on from its last checkpoint."""
+    from stages.distill import Inputs, run
+    from stages.lib.table import Table
+
+    params = load()
+    inputs = Inputs(Table.open(ALIGNED), Table.open(VARIANTS), Table.open(TEMPLATES))
+    spec = _student(params, student)
+    _say(run(student, spec, params.distill, inputs, MODELS / student, Runtime.from_environment()))
+
+
+@app.command()
+def export(student: Name) -> None:
+    """Write a student's ONNX with its contract, and hold it to the torch original face by face."""
+    from stages.export import run
+
+    params = load()
+    _student(params, student)
+    source, destination = MODELS / student, EXPORTED / student
+    _say(run(params.export, student, source, ALIGNED, destination, Runtime.from_environment()))
+
+
+@app.command()
+def evaluate() -> None:
+    """Measure teacher, students, controls and peers over the grid; writes data/reports."""
+    from stages.evaluate import EvaluateInputs, run
+
+    params = load()
+    inputs = EvaluateInputs(
+        aligned=ALIGNED,
+        variants=VARIANTS,
+        pairs=FACES / "pairs.parquet",
+        teacher=MODELS / "teacher",
+        exported={name: EXPORTED / name for name in params.students},
+    )
+    _say(run(params.evaluate, params.students, inputs, REPORTS, Runtime.from_environment()))
+
+
+@app.command()
+def reference() -> None:
+    """Freeze the profile that production is compared with; writes data/reference."""
+    from stages.reference import run
+
+    params = load().reference
+    _say(run(params, ALIGNED, EXPORTED / params.student, REFERENCE, Runtime.from_environment()))
+
+
+@app.command()
+def params() -> None:
+    """Explain every key of params.yaml, and check the file that is here."""
+    grid = Grid("key", "type", "meaning", title="params.yaml")
+    for row in explain():
+        grid.add_row(*row)
+    Console().print(grid)
+    load()
+    _say("params.yaml is valid")
+
+
+@app.command()
+def profile(name: Annotated[str, typer.Argument(help="profile to apply; none lists them")] = "") -> None:
+    """Set params.yaml for other data or another size, and print what changed."""
+    from stages.profiles import apply, names
+
+    if not name:
+        _say("profiles: " + ", ".join(names()))
+        return
+    changes = apply(name)
+    for key, (before, after) in changes.items():
+        _say(f"{key}: {before} -> {after}")
+    _say(f"profile {name}: {len(changes)} keys changed; `dvc params diff` shows them against the last commit")
+
+
+@app.command()
+def show() -> None:
+    """Print the results table of the last evaluation, and where its report is."""
+    from stages.lib.report.summary import headline
+
+    _say(headline(REPORTS))
+
+
+def _student(params: Params, name: str) -> Student:
+    if name not in params.students:
+        raise ConfigError(f"no student {name!r} in params.yaml; there are {sorted(params.students)}")
+    return params.students[name]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Run a verb, turn errors of ours into their exit codes, and say what the run cost."""
+    started = time.monotonic()
+    code = 0
+    try:
+        app(standalone_mode=True)
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
+    except StageError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        code = error.exit_code
+    if code == 0 and sys.argv[1:2] and sys.argv[1] in STAGES and "--help" not in sys.argv:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        _say(f"{' '.join(sys.argv[1:])} took {time.monotonic() - started:.1f} s, peak memory {peak:.2f} GB")
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

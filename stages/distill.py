@@ -1,0 +1,91 @@
+"""distill: one student of params, once per seed, from cached templates; no teacher runs in any step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.models.checkpoint import ModelSpec, save_model
+from stages.lib.models.student import FaceEncoder, build_encoder
+from stages.lib.runtime import Runtime
+from stages.lib.table import Table
+from stages.lib.training.data import FaceSet, load_faces
+from stages.lib.training.loop import Recipe, train
+from stages.lib.training.objectives import Objectives, Sizes
+from stages.lib.training.validation import Validation
+from stages.params import Distill, Student
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables that a student learns from."""
+
+    aligned: Table
+    variants: Table
+    templates: Table
+
+    @property
+    def content_id(self) -> str:
+        """Changes with any of the tables."""
+        return fingerprint(self.aligned.content_id, self.variants.content_id, self.templates.content_id)
+
+
+def run(name: str, student: Student, params: Distill, inputs: Inputs, destination: Path, runtime: Runtime) -> str:
+    """Train every seed, or take up where a killed run stopped, then publish all of them at once.
+
+    The folder holds `seed-<n>/` (weights.safetensors, model.json) and `history.csv`, one row a seed and epoch.
+
+    Raises:
+        ConfigError: the backbone is unknown, or its embedding does not fit the teacher's templates.
+    """
+    key = fingerprint(student.model_dump_json(), params.model_dump_json(), inputs.content_id, code_version())
+    workspace = runtime.scratch / "distill" / name / key
+    arrays = runtime.scratch / "faces" / fingerprint(inputs.content_id, code_version())
+    tables = (inputs.aligned, inputs.variants, inputs.templates)
+    faces = load_faces(*tables, "train", arrays, runtime)
+    validation = Validation(load_faces(*tables, "val", arrays, runtime), runtime.device)
+
+    rows: list[dict[str, float]] = []
+    for seed in params.seeds:
+        encoder, history = _train(name, student, params, faces, validation, seed, workspace, runtime)
+        rows += [{"seed": seed, **row} for row in history]
+        spec = ModelSpec(
+            architecture=encoder.architecture,
+            provenance={"data": inputs.content_id, "params": key, "code": code_version()},
+            metrics={k: v for k, v in history[-1].items() if k.startswith("val_")},
+        )
+        save_model(workspace / "done" / f"seed-{seed}", encoder.cpu(), spec)
+    pd.DataFrame(rows).to_csv(workspace / "done" / "history.csv", index=False, float_format="%.6g")
+
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(destination, ignore_errors=True)
+    os.replace(workspace / "done", destination)
+    shutil.rmtree(workspace)
+    last = pd.DataFrame(rows).groupby("seed").last()
+    return f"{name}: {len(faces)} faces, {len(faces.subjects)} people, val EER {last['val_eer'].mean():.4f}"
+
+
+def _train(
+    name: str,
+    student: Student,
+    params: Distill,
+    faces: FaceSet,
+    validation: Validation,
+    seed: int,
+    workspace: Path,
+    runtime: Runtime,
+) -> tuple[FaceEncoder, list[dict[str, float]]]:
+    torch.manual_seed(seed)
+    encoder = build_encoder(student.backbone, student.embedding, student.output_stride)
+    sizes = Sizes(student.embedding, len(faces.subjects), faces.templates.shape[1])
+    objectives = Objectives(student.objectives.model_dump(), sizes)
+    recipe = Recipe(seed=seed, **params.model_dump(exclude={"seeds"}))
+    checkpoint = workspace / f"seed-{seed}.pt"
+    what = f"{name} seed {seed}"
+    return encoder, train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, what)

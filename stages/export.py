@@ -1,0 +1,118 @@
+"""export: a student's seeds -> ONNX with preprocessing and contract inside, held to the torch original."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import torch
+
+from stages.lib.codec import Pixels, decode
+from stages.lib.deploy.golden import write_golden
+from stages.lib.deploy.onnx_export import export_encoder
+from stages.lib.deploy.parity import check_parity
+from stages.lib.deploy.session import FaceModel
+from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.models.checkpoint import ModelSpec, load_model, read_spec
+from stages.lib.models.contract import SERVED_INPUT, Contract, ScoreContract
+from stages.lib.runtime import Runtime
+from stages.lib.table import Table
+from stages.params import Export
+
+BATCH = 64
+GOLDEN = 8
+SHOWABLE = ("orl", "cohort")  # sources whose faces may travel with a model
+
+
+def run(params: Export, name: str, source: Path, aligned: Path, destination: Path, runtime: Runtime) -> str:
+    """Export every seed, then publish them with the one that ships: the best on validation people.
+
+    The folder holds `model.onnx` (what ships), `model.json` (its contract), `golden.npz`, and under
+    `replicas/` every seed's export, for evaluation.
+
+    Raises:
+        ConfigError: the student is not trained.
+        GateFailed: an export differs from its encoder, or is larger than may ship.
+    """
+    table = Table.open(aligned)
+    faces = _faces(table, params.parity_faces)
+    seeds = sorted(source.glob("seed-*"), key=lambda folder: int(folder.name.removeprefix("seed-")))
+    if not seeds:
+        raise ConfigError(f"{source} holds no trained seed; run `python -m stages distill {name}`")
+    building = destination.with_name(f".{destination.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    parity = {}
+    for seed in runtime.progress(seeds, f"export {name}", "seeds", total=len(seeds)):
+        path = building / "replicas" / f"{seed.name}.onnx"
+        parity[seed.name] = _export(params, name, seed, faces, table.content_id, path)
+    best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
+    shutil.copyfile(building / "replicas" / f"{best}.onnx", building / "model.onnx")
+    model = FaceModel(building / "model.onnx", runtime.threads)
+    golden = _golden_faces(table)
+    write_golden(building / "golden.npz", golden, *model.embed(golden))
+    size = (building / "model.onnx").stat().st_size
+    about = {"contract": model.contract.model_dump(), "shipped": best, "bytes": size, "parity": parity}
+    (building / "model.json").write_text(json.dumps(about, indent=2) + "\n")
+    shutil.rmtree(destination, ignore_errors=True)
+    os.replace(building, destination)
+    worst = min(figures["min_cosine"] for figures in parity.values())
+    return f"export {name}: {best} ships, {size / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
+
+
+def compare_batches(model: Path, checkpoint: Path, aligned: Path, count: int) -> str:
+    """Hold one export to its checkpoint on faces of a table, at batches of 1, 3 and 64.
+
+    Raises:
+        GateFailed: a face's embeddings differ.
+    """
+    encoder, _ = load_model(checkpoint)
+    figures = check_parity(encoder, model, _faces(Table.open(aligned), count)).figures()
+    return f"{model}: {figures['faces']:.0f} faces at batch 1, 3 and 64, worst cosine {figures['min_cosine']:.7f}"
+
+
+def _export(params: Export, name: str, seed: Path, faces: Pixels, data: str, path: Path) -> dict[str, float]:
+    encoder, spec = load_model(seed)
+    export_encoder(encoder, path, _contract(name, seed.name, spec, data))
+    size = path.stat().st_size / 2**20
+    if size > params.max_mb:
+        raise GateFailed(f"{seed} exports to {size:.2f} MB, more than export.max_mb {params.max_mb}")
+    return check_parity(encoder, path, faces, params.min_cosine).figures()
+
+
+def _contract(name: str, seed: str, spec: ModelSpec, data: str) -> Contract:
+    return Contract(
+        name=name,
+        version=f"{seed}-{spec.weights_sha256[:12]}",
+        input=SERVED_INPUT,
+        score=ScoreContract(dim=spec.architecture.embedding),
+        licence="as the training data and teacher allow: see data/README.md",
+        hashes={**spec.provenance, "weights": spec.weights_sha256, "aligned": data},
+    )
+
+
+def _faces(table: Table, count: int) -> Pixels:
+    return np.stack(list(islice(_images(table), count)))
+
+
+def _images(table: Table, where: ds.Expression | None = None) -> Iterator[Pixels]:
+    return (decode(image.as_py()) for batch in table.scan(["image"], where, BATCH) for image in batch["image"])
+
+
+def _golden_faces(table: Table) -> Pixels:
+    """Faces to check a model by wherever it lands: real ones only where their licence lets them travel.
+
+    Elsewhere, smooth seeded noise stands in: it shows a broken runtime as well as a face does.
+    """
+    faces = list(islice(_images(table, ds.field("source").isin(SHOWABLE)), GOLDEN))
+    if faces:
+        return np.stack(faces)
+    coarse = torch.rand(GOLDEN, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(coarse, size=112, mode="bicubic").clamp(0, 1)
+    pixels: Pixels = (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return pixels

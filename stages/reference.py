@@ -1,0 +1,92 @@
+"""reference: the frozen profile that production is compared with: `q_*`, norms and genuine scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+from numpy.typing import NDArray
+
+from stages.lib.codec import decode
+from stages.lib.deploy.session import FaceModel
+from stages.lib.metrics.protocol import all_pairs
+from stages.lib.runtime import Runtime
+from stages.lib.table import Table, write_parquet
+from stages.params import Reference
+
+BATCH = 64
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+MAX_IMPOSTORS = 100_000
+
+
+def run(params: Reference, aligned: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
+    """Profile the people that training never saw: what the shipped model will meet if nothing drifts.
+
+    The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`; no pixels, no embedding),
+    `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms) and
+    `profile.json` (quantiles and histogram edges of every column).
+    """
+    table = Table.open(aligned)
+    model = FaceModel(exported / "model.onnx", runtime.threads)
+    faces, embeddings = _embed(table, model, runtime)
+    codes = pd.factorize(faces["subject_id"], sort=True)[0].astype(np.int64)
+    pairs = all_pairs(codes, MAX_IMPOSTORS, seed=0)
+    left, right = pairs.left[pairs.genuine], pairs.right[pairs.genuine]
+    norm = faces["norm"].to_numpy()
+    genuine = pd.DataFrame(
+        {
+            "score": (embeddings[left] * embeddings[right]).sum(axis=1),
+            "norm": np.minimum(norm[left], norm[right]),
+        }
+    )
+    faces = faces.drop(columns="subject_id")
+
+    building = destination.with_name(f".{destination.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
+    write_parquet(pa.Table.from_pandas(genuine, preserve_index=False), building / "genuine.parquet")
+    columns = {n: faces[n].to_numpy() for n in faces if n != "face_id"} | {"genuine_score": genuine["score"].to_numpy()}
+    profile = {
+        "model": model.contract.version,
+        "aligned": table.content_id,
+        "faces": len(faces),
+        "genuine_pairs": len(genuine),
+        "columns": {name: _describe(values, params.bins) for name, values in columns.items()},
+    }
+    (building / "profile.json").write_text(json.dumps(profile, indent=2, allow_nan=False) + "\n")
+    shutil.rmtree(destination, ignore_errors=True)
+    os.replace(building, destination)
+    return f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(columns)} columns"
+
+
+def _embed(table: Table, model: FaceModel, runtime: Runtime) -> tuple[pd.DataFrame, NDArray[np.float32]]:
+    names = ["face_id", "subject_id", *(c for c in table.columns if c.startswith("q_"))]
+    where = ds.field("split") == "test"
+    total = table.read(["face_id"], where).num_rows
+    rows, vectors = [], []
+    batches = table.scan([*names, "image"], where, BATCH)
+    for batch in runtime.progress(batches, "reference", "batches", total=-(-total // BATCH)):
+        unit, norms = model.embed(np.stack([decode(image.as_py()) for image in batch["image"]]))
+        rows.append(pa.Table.from_batches([batch]).select(names).to_pandas().assign(norm=norms))
+        vectors.append(unit)
+    return pd.concat(rows, ignore_index=True), np.concatenate(vectors)
+
+
+def _describe(values: NDArray[np.floating], bins: int) -> dict[str, object]:
+    """Moments, quantiles and equal-count bin edges: what PSI and Wasserstein distances start from."""
+    values = values[np.isfinite(values)].astype(np.float64)
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std()),
+        "quantiles": {str(q): float(v) for q, v in zip(QUANTILES, np.quantile(values, QUANTILES), strict=True)},
+        "edges": edges.tolist(),
+        "counts": np.histogram(values, edges)[0].tolist() if len(edges) > 1 else [],
+    }

@@ -1,0 +1,109 @@
+"""synthesize: the fixed evaluation grid of the test faces, and random variants of the training faces."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import torch
+
+from stages.lib.codec import Pixels, decode, encode_png
+from stages.lib.degrade import Degraded, degrade, training_variant
+from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.runtime import Runtime
+from stages.lib.table import ShardResult, Table, conform, map_shards, reject_rows
+from stages.params import Synthesize
+
+BATCH = 128
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One degradation that is applied to a whole batch, and the suffix of its face ids."""
+
+    operator: str
+    severity: int
+    variant: int
+
+    @property
+    def suffix(self) -> str:
+        return f"{self.operator}-{self.severity or self.variant}"
+
+
+def run(params: Synthesize, source: Path, destination: Path, runtime: Runtime) -> Table:
+    """Degrade every face of a table of aligned faces, several times."""
+    aligned = Table.open(source)
+    key = fingerprint(params.model_dump_json(), aligned.content_id, code_version())
+    chosen = _grid_subjects(aligned, params.grid_faces, params.seed)
+    function = partial(_shard, params, chosen, runtime.device)
+    return map_shards(aligned, destination, function, runtime.scratch / "synthesize" / key, runtime, "synthesize")
+
+
+def _grid_subjects(aligned: Table, limit: int, seed: int) -> frozenset[str]:
+    """Whole test people in hashed order until the limit of faces; people with one face come last."""
+    subjects = aligned.read(["subject_id"], ds.field("split") == "test")["subject_id"].to_pylist()
+    counts = Counter(subjects)
+
+    def order(subject: str) -> tuple[bool, bytes]:
+        return counts[subject] < 2, hashlib.sha256(f"{seed}:{subject}".encode()).digest()
+
+    chosen, faces = [], 0
+    for subject in sorted(counts, key=order):
+        if faces + counts[subject] > limit:
+            break
+        chosen.append(subject)
+        faces += counts[subject]
+    return frozenset(chosen)
+
+
+def _shard(params: Synthesize, grid_subjects: frozenset[str], device: str, shard: pa.Table) -> ShardResult:
+    test = np.array([split == "test" for split in shard["split"].to_pylist()], bool)
+    in_grid = test & np.array([s in grid_subjects for s in shard["subject_id"].to_pylist()], bool)
+    grid = [Cell(name, level, 0) for name, levels in params.grid.items() for level in levels]
+    random = [Cell("random", 0, variant) for variant in range(params.variants)]
+    nothing = Degraded(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [])
+    parts = [_rows(shard.slice(0, 0), nothing, Cell("none", 0, 0), params.seed)]  # gives the schema at least
+    for cells, mask in ((grid, in_grid), (random, ~test)):
+        faces = shard.filter(pa.array(mask, pa.bool_()))
+        for batch in faces.to_batches(max_chunksize=BATCH):
+            parts += [_cell(params, cell, pa.Table.from_batches([batch]), device) for cell in cells]
+    return ShardResult(pa.concat_tables(parts).sort_by("face_id"), reject_rows("synthesize", []))
+
+
+def _cell(params: Synthesize, cell: Cell, faces: pa.Table, device: str) -> pa.Table:
+    images = torch.from_numpy(np.stack([decode(i) for i in faces["image"].to_pylist()])).permute(0, 3, 1, 2)
+    ids = faces["face_id"].to_pylist()
+    landmarks = np.stack(faces["landmarks"].to_numpy()).reshape(-1, 5, 2)
+    if cell.severity:
+        done = degrade(images, ids, landmarks, cell.operator, cell.severity, params.seed, device)
+    else:
+        done = training_variant(images, ids, landmarks, params.probabilities, params.seed, cell.variant, device)
+    return _rows(faces, done, cell, params.seed)
+
+
+def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
+    images: Pixels = done.images.permute(0, 2, 3, 1).cpu().numpy()
+    ids = faces["face_id"].to_pylist()
+    count = len(ids)
+    columns: Mapping[str, pa.Array] = {
+        # the parent's hash first: variants of a sorted table are sorted
+        "face_id": pa.array([f"{face}-{cell.suffix}" for face in ids], pa.string()),
+        "parent_id": pa.array(ids, pa.string()),
+        "image": pa.array([encode_png(image) for image in images], pa.binary()),
+        "mask_worn": pa.array(['"mask"' in steps for steps in done.params], pa.bool_()),
+        "d_operator": pa.array([cell.operator] * count, pa.string()),
+        "d_severity": pa.array([cell.severity] * count, pa.int32()),
+        "d_params": pa.array(done.params, pa.string()),
+        "d_seed": pa.array([seed] * count, pa.int64()),
+    }
+    kept = faces.drop_columns([c for c in faces.column_names if c in columns or c.startswith("q_")])
+    for name, column in columns.items():
+        kept = kept.append_column(name, column)
+    return conform(kept)

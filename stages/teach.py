@@ -1,0 +1,78 @@
+"""teach: adopt or train the teacher, and compute its template of every clean aligned face once."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from stages.lib.codec import decode
+from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.models.checkpoint import ModelSpec, save_model
+from stages.lib.models.student import build_encoder
+from stages.lib.models.teacher import open_teacher, save_adopted
+from stages.lib.runtime import Runtime
+from stages.lib.table import ShardResult, Table, map_shards, reject_rows
+from stages.lib.training.data import load_faces
+from stages.lib.training.loop import Recipe, train
+from stages.lib.training.objectives import Objectives, Sizes
+from stages.lib.training.validation import Validation
+from stages.params import Teach, TrainTeacher
+
+BATCH = 64
+
+
+def run(params: Teach, source: Path, teacher: Path, templates: Path, runtime: Runtime) -> Table:
+    """Make the teacher's folder, then a table of its templates.
+
+    Raises:
+        ConfigError: the model to adopt is missing or does not fit its contract.
+    """
+    aligned = Table.open(source)
+    key = fingerprint(params.model_dump_json(), aligned.content_id, code_version())
+    workspace = runtime.scratch / "teach" / key
+    if params.mode == "adopt":
+        save_adopted(teacher, params.adopt.model, params.adopt.contract, runtime.threads)
+    else:
+        _train(params.train, aligned, teacher, workspace, runtime)
+    function = partial(_templates, teacher, runtime.device, runtime.threads)
+    return map_shards(aligned, templates, function, workspace / "templates", runtime, "templates")
+
+
+def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> ShardResult:
+    embedder = open_teacher(teacher, device, threads)
+    vectors, lengths = [np.empty((0, embedder.dim), np.float32)], [np.empty(0, np.float32)]
+    for batch in shard.select(["image"]).to_batches(max_chunksize=BATCH):
+        faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
+        unit, norms = embedder.embed(faces, flip=True)
+        vectors.append(unit)
+        lengths.append(norms)
+    flat = pa.array(np.concatenate(vectors).ravel(), pa.float32())
+    columns = {
+        "face_id": shard["face_id"],
+        "template": pa.FixedSizeListArray.from_arrays(flat, embedder.dim),
+        "norm": pa.array(np.concatenate(lengths), pa.float32()),
+    }
+    return ShardResult(pa.table(columns), reject_rows("teach", []))
+
+
+def _train(params: TrainTeacher, aligned: Table, destination: Path, workspace: Path, runtime: Runtime) -> None:
+    arrays = workspace / "faces"
+    faces, unseen = (load_faces(aligned, None, None, split, arrays, runtime) for split in ("train", "val"))
+    torch.manual_seed(params.seed)
+    encoder = build_encoder(params.backbone, params.embedding, params.output_stride)
+    sizes = Sizes(params.embedding, len(faces.subjects), template=0)
+    objectives = Objectives({"identity": params.identity.model_dump()}, sizes)
+    recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)))
+    validation = Validation(unseen, runtime.device)
+    checkpoint = workspace / "checkpoint.pt"
+    history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, "teacher")
+    spec = ModelSpec(
+        architecture=encoder.architecture,
+        provenance={"data": aligned.content_id, "params": fingerprint(params), "code": code_version()},
+        metrics=history[-1],
+    )
+    save_model(destination, encoder.cpu(), spec)
