@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import sys
 import time
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from stages.lib.errors import ConfigError, StageError
+from stages.lib.errors import ConfigError, StageError, TransientError
 from stages.lib.runtime import Runtime
 from stages.params import Params, Student, explain, load
 
@@ -23,6 +24,8 @@ MODELS, TEMPLATES, EXPORTED = DATA / "models", DATA / "templates", DATA / "expor
 GATES, REPORTS, REFERENCE = DATA / "gates", DATA / "reports", DATA / "reference"
 
 STAGES = ("ingest", "align", "validate", "synthesize", "teach", "distill", "export", "evaluate", "reference")
+
+PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,22 +98,24 @@ def teach() -> None:
 @app.command()
 def distill(student: Name) -> None:
     """Train one student, every seed; a killed run goes on from its last checkpoint."""
+    params = load()
+    spec = _student(params, student)  # before the imports: a wrong name is told at once
+
     from stages.distill import Inputs, run
     from stages.lib.table import Table
 
-    params = load()
     inputs = Inputs(Table.open(ALIGNED), Table.open(VARIANTS), Table.open(TEMPLATES))
-    spec = _student(params, student)
     _say(run(student, spec, params.distill, inputs, MODELS / student, Runtime.from_environment()))
 
 
 @app.command()
 def export(student: Name) -> None:
     """Write a student's ONNX with its contract, and hold it to the torch original face by face."""
-    from stages.export import run
-
     params = load()
     _student(params, student)
+
+    from stages.export import run
+
     source, destination = MODELS / student, EXPORTED / student
     _say(run(params.export, student, source, ALIGNED, destination, Runtime.from_environment()))
 
@@ -194,6 +199,11 @@ def main() -> None:
     except StageError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         code = error.exit_code
+    except (MemoryError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in PASSING:
+            raise
+        print(f"{type(error).__name__}: {error or 'out of memory'}; try again", file=sys.stderr)
+        code = TransientError.exit_code
     if code == 0 and sys.argv[1:2] and sys.argv[1] in STAGES and "--help" not in sys.argv:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         _say(f"{' '.join(sys.argv[1:])} took {time.monotonic() - started:.1f} s, peak memory {peak:.2f} GB")

@@ -39,7 +39,8 @@ class Inputs:
 def run(name: str, student: Student, params: Distill, inputs: Inputs, destination: Path, runtime: Runtime) -> str:
     """Train every seed, or take up where a killed run stopped, then publish all of them at once.
 
-    The folder holds `seed-<n>/` (weights.safetensors, model.json) and `history.csv`, one row a seed and epoch.
+    The folder holds `seed-<n>/` (weights.safetensors, model.json, history.csv) and the mean of all seeds'
+    curves in `history.csv`, one row an epoch.
 
     Raises:
         ConfigError: the backbone is unknown, or its embedding does not fit the teacher's templates.
@@ -54,21 +55,28 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     rows: list[dict[str, float]] = []
     for seed in params.seeds:
         encoder, history = _train(name, student, params, faces, validation, seed, workspace, runtime)
-        rows += [{"seed": seed, **row} for row in history]
+        rows += history
         spec = ModelSpec(
             architecture=encoder.architecture,
             provenance={"data": inputs.content_id, "params": key, "code": code_version()},
             metrics={k: v for k, v in history[-1].items() if k.startswith("val_")},
         )
-        save_model(workspace / "done" / f"seed-{seed}", encoder.cpu(), spec)
-    pd.DataFrame(rows).to_csv(workspace / "done" / "history.csv", index=False, float_format="%.6g")
+        folder = workspace / "done" / f"seed-{seed}"
+        save_model(folder, encoder.cpu(), spec)
+        _write(pd.DataFrame(history), folder)
+    curves = pd.DataFrame(rows).groupby("epoch", as_index=False).mean()
+    _write(curves, workspace / "done")
 
     destination.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(destination, ignore_errors=True)
     os.replace(workspace / "done", destination)
     shutil.rmtree(workspace)
-    last = pd.DataFrame(rows).groupby("seed").last()
-    return f"{name}: {len(faces)} faces, {len(faces.subjects)} people, val EER {last['val_eer'].mean():.4f}"
+    eer = curves["val_eer"].iloc[-1]
+    return f"{name}: {len(faces)} faces of {len(faces.subjects)} people, {len(params.seeds)} seeds, val EER {eer:.4f}"
+
+
+def _write(history: pd.DataFrame, folder: Path) -> None:
+    history.to_csv(folder / "history.csv", index=False, float_format="%.6g")
 
 
 def _train(

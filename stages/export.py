@@ -22,12 +22,11 @@ from stages.lib.errors import ConfigError, GateFailed
 from stages.lib.models.checkpoint import ModelSpec, load_model, read_spec
 from stages.lib.models.contract import SERVED_INPUT, Contract, ScoreContract
 from stages.lib.runtime import Runtime
-from stages.lib.table import Table
+from stages.lib.table import SHOWABLE, Table
 from stages.params import Export
 
 BATCH = 64
 GOLDEN = 8
-SHOWABLE = ("orl", "cohort")  # sources whose faces may travel with a model
 
 
 def run(params: Export, name: str, source: Path, aligned: Path, destination: Path, runtime: Runtime) -> str:
@@ -63,17 +62,6 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
     os.replace(building, destination)
     worst = min(figures["min_cosine"] for figures in parity.values())
     return f"export {name}: {best} ships, {size / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
-
-
-def compare_batches(model: Path, checkpoint: Path, aligned: Path, count: int) -> str:
-    """Hold one export to its checkpoint on faces of a table, at batches of 1, 3 and 64.
-
-    Raises:
-        GateFailed: a face's embeddings differ.
-    """
-    encoder, _ = load_model(checkpoint)
-    figures = check_parity(encoder, model, _faces(Table.open(aligned), count)).figures()
-    return f"{model}: {figures['faces']:.0f} faces at batch 1, 3 and 64, worst cosine {figures['min_cosine']:.7f}"
 
 
 def _export(params: Export, name: str, seed: Path, faces: Pixels, data: str, path: Path) -> dict[str, float]:

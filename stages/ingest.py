@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from stages.lib.codec import BadImage, decode_untrusted
-from stages.lib.errors import ConfigError
+from stages.lib.errors import ConfigError, StageError
 from stages.lib.executor import run_jobs
 from stages.lib.fingerprint import code_version, fingerprint, stamp
 from stages.lib.runtime import Runtime
@@ -52,8 +52,9 @@ def run(params: Ingest, destination: Path, runtime: Runtime) -> Table:
     shards, repeated = sort_blocks(blocks, params.shard_mb * 2**20, workspace, partial(_with_split, split))
     rejects = pa.concat_tables([*(pq.read_table(_rejects(workspace, s)) for s in starts), repeated])
     table = publish(destination, shards, rejects, {"pairs": _pairs(source, blocks)})
+    if table.entries != len(source):
+        raise StageError(f"{len(source)} entries went in, {table.entries} came out; {workspace} is kept to see why")
     shutil.rmtree(workspace)
-    _account(len(source), table, rejects)
     return table
 
 
@@ -115,11 +116,6 @@ def _pairs(source: Source, blocks: list[Path]) -> pa.Table:
         if p.name_a in face and p.name_b in face  # an image of a pair may have been rejected
     ]
     return pa.Table.from_pylist(rows, schema=PAIRS)
-
-
-def _account(entries: int, table: Table, rejects: pa.Table) -> None:
-    if entries != table.rows + rejects.num_rows:
-        raise AssertionError(f"{entries} entries became {table.rows} faces and {rejects.num_rows} rejects")
 
 
 def _block(workspace: Path, start: int) -> Path:

@@ -35,6 +35,8 @@ def run(
         GateFailed: names the checks and where the report with the failing faces is.
         TableError: the table's files do not match its own counts and hashes.
     """
+    token = destination / "token.json"
+    token.unlink(missing_ok=True)  # one of an earlier pass must not outlive a failure now
     table = Table.open(source)
     table.verify()
     frame = table.read(metadata_columns(table.columns)).to_pandas()
@@ -47,7 +49,7 @@ def run(
     if not result.success:
         failed = ", ".join(check.name for check in result.checks if not check.success)
         raise GateFailed(f"{source} failed {failed}; the faces are named in {destination / 'report.html'}")
-    (destination / "token.json").write_text(json.dumps({"table": name, "content_id": table.content_id}) + "\n")
+    token.write_text(json.dumps({"table": name, "content_id": table.content_id}) + "\n")
     return f"validate {name}: {table.rows} faces passed {len(result.checks)} checks; {destination / 'report.html'}"
 
 

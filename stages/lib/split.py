@@ -9,11 +9,12 @@ from collections.abc import Mapping
 def split_subjects(
     fixed: Mapping[str, str | None], val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, str]:
-    """Give every subject a split that depends on nothing but its name, the seed and the shares.
+    """Give every subject a split that depends on the set of names, the seed and the shares, never on an order.
 
     Args:
         fixed: subject -> split that the source's protocol fixes, or None.
-        val_fraction: share of the people outside test; taken from `train` where the source fixes it.
+        val_fraction: share of all people; where the source fixes a split, of those outside test, taken from
+            `train`.
         test_fraction: share of the people that the source leaves open.
         seed: another seed gives another split.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
@@ -86,5 +87,5 @@ class Source(Protocol):
 
 def stamp(path: str | os.PathLike[str]) -> Stamp:
     """Size and time of change of a file: the key under which a process may cache what it read from it."""
-    status = os.stat(path)
+    status = Path(path).stat()
     return status.st_size, status.st_mtime_ns

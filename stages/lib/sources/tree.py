@@ -45,7 +45,7 @@ def list_files(root: Path) -> tuple[str, ...]:
     names: list[str] = []
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        links = [name for name in folders if Path(folder, name).is_symlink()]
         prefix = Path(folder).relative_to(root)
         names += [(prefix / name).as_posix() for name in (*files, *links) if not name.startswith(".")]
     return tuple(sorted(names))

@@ -2,7 +2,7 @@
 
 from stages.lib.table.mapping import ShardResult, map_shards
 from stages.lib.table.reader import Table, TableError
-from stages.lib.table.schema import CORE, DEGRADATION, PAIRS, REJECTS, conform
+from stages.lib.table.schema import CORE, DEGRADATION, PAIRS, REJECTS, SHOWABLE, conform
 from stages.lib.table.writer import publish, reject_rows, write_parquet
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "DEGRADATION",
     "PAIRS",
     "REJECTS",
+    "SHOWABLE",
     "ShardResult",
     "Table",
     "TableError",

@@ -106,6 +106,11 @@ class Table:
         """Everything that was dropped on the way to this table, with stage and reason."""
         return pq.read_table(self.path / REJECTS_FILE)
 
+    @property
+    def entries(self) -> int:
+        """All that ever came in: what is here, and what was dropped on the way."""
+        return self.rows + pq.read_metadata(self.path / "rejects.parquet").num_rows
+
     def verify(self) -> None:
         """Check every count and hash.
 

@@ -11,6 +11,10 @@ import pyarrow as pa
 
 VERSION = 1
 
+SHOWABLE = frozenset({"orl", "cohort"})
+"""Sources whose faces may stand in a report or travel with a model: ORL's volunteers, and people that were computed. A
+face of anyone else is biometric data and stays in the table."""
+
 CORE = pa.schema(
     [
         pa.field("face_id", pa.string(), nullable=False),  # hex content hash, the sort key

@@ -1,0 +1,139 @@
+"""The models under test, opened only when a face still has to be embedded."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import onnx
+
+from stages.lib.deploy.session import FaceModel
+from stages.lib.errors import ConfigError
+from stages.lib.fingerprint import fingerprint, sha256_file
+from stages.lib.models.checkpoint import WEIGHTS, read_spec
+from stages.lib.models.embedder import Embedder
+from stages.lib.models.teacher import ABOUT, MODEL, open_onnx, open_teacher
+
+Role = Literal["teacher", "student", "peer"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model file.
+
+    Attributes:
+        name: of the model; the training seeds of one student share it.
+        role: what it is compared as.
+        seed: training seed of a student; None for models that were not trained by seed.
+        control: the student that this one is judged against.
+        identity: changes with anything that changes an embedding (weights, input contract).
+        open: loads the model.
+        megabytes: size of the file, 1 MB = 2^20 bytes.
+        parameters: weights stored in the file.
+        shipped: whether this file is the one that leaves the house under its name.
+    """
+
+    name: str
+    role: Role
+    seed: int | None
+    control: str | None
+    identity: str
+    open: Callable[[], Embedder]
+    megabytes: float
+    parameters: int
+    shipped: bool = True
+
+    @property
+    def label(self) -> str:
+        """Name, with the training seed where there is one."""
+        return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+
+
+def teacher_candidate(name: str, folder: Path, device: str, threads: int) -> Candidate:
+    """The teacher in the folder that `models.teacher` describes.
+
+    Raises:
+        ConfigError: the folder holds no teacher.
+    """
+    opener = partial(open_teacher, folder, device, threads)
+    adopted = (folder / ABOUT).is_file()
+    file = folder / (MODEL if adopted else WEIGHTS)
+    if not file.is_file():
+        raise ConfigError(f"{file} is missing; run the stage that makes the teacher")
+    parameters = stored_weights(file) if adopted else read_spec(folder).parameters
+    contract = (folder / ABOUT).read_text() if adopted else ""
+    identity = fingerprint(sha256_file(file), contract)
+    return Candidate(name, "teacher", None, None, identity, opener, _megabytes(file), parameters)
+
+
+def student_candidates(name: str, control: str | None, folder: Path, threads: int) -> list[Candidate]:
+    """Every seed's export of a student, by seed.
+
+    Args:
+        name: of the student.
+        control: the student that it is judged against.
+        folder: `model.json` names the replica that ships, and `replicas/seed-<n>.onnx` holds each seed.
+        threads: that one inference session may use.
+
+    Raises:
+        ConfigError: the folder is not what the export stage writes.
+    """
+    try:
+        shipped = json.loads((folder / "model.json").read_text())["shipped"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{folder / 'model.json'} does not name the seed that ships ({error}); export again"
+        ) from error
+    files = {int(file.stem.removeprefix("seed-")): file for file in (folder / "replicas").glob("seed-*.onnx")}
+    if shipped not in {file.stem for file in files.values()}:
+        raise ConfigError(f"{folder / 'replicas'} lacks {shipped}.onnx, which ships; export again")
+    return [
+        Candidate(
+            name=name,
+            role="student",
+            seed=seed,
+            control=control,
+            identity=sha256_file(file),  # the input contract is inside the file
+            open=partial(FaceModel, file, threads),
+            megabytes=_megabytes(file),
+            parameters=stored_weights(file),
+            shipped=file.stem == shipped,
+        )
+        for seed, file in sorted(files.items())
+    ]
+
+
+def peer_candidate(name: str, model: str, contract: str, threads: int) -> Candidate:
+    """Somebody else's ONNX model, by a known name or a path.
+
+    Raises:
+        ConfigError: see `open_onnx`.
+    """
+    path, opened, _ = open_onnx(model, contract, threads)
+    identity = fingerprint(sha256_file(path), opened.contract.model_dump_json())
+    opener = partial(_reopen, model, contract, threads)
+    return Candidate(name, "peer", None, None, identity, opener, _megabytes(path), stored_weights(path))
+
+
+def stored_weights(path: Path) -> int:
+    """Number of values in an ONNX file's weight tensors; scalars and integer bookkeeping do not count.
+
+    Batch normalisation that the exporter folded into convolutions is not counted twice, so the figure may lie a
+    little below the parameter count of the network in training.
+    """
+    held = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+    tensors = onnx.load(path, load_external_data=False).graph.initializer
+    return sum(math.prod(t.dims) for t in tensors if t.dims and t.data_type in held)
+
+
+def _reopen(model: str, contract: str, threads: int) -> Embedder:
+    return open_onnx(model, contract, threads)[1]
+
+
+def _megabytes(file: Path) -> float:
+    return file.stat().st_size / 2**20

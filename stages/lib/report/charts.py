@@ -1,0 +1,141 @@
+"""Charts of the findings: DET curves, the grid, and the differences to the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from stages.lib.report.conditions import ALL, CLEAN
+from stages.lib.report.findings import Findings
+from stages.lib.report.style import GREEN, VERMILION, Stroke, Theme, strokes
+from stages.lib.report.words import condition_label, operator_label
+
+COLUMNS = 4
+WIDTH = 9.2  # inches; charts of one width keep one size of type on the page
+VERDICT = {"better": GREEN, "worse": VERMILION, "unclear": "#8a939c"}
+
+
+def det_chart(findings: Findings, theme: Theme) -> Figure:
+    """DET curves, one panel for clean faces and one for all degraded cells under one threshold."""
+    panels = list(dict.fromkeys(curve.condition for m in findings.models for curve in m.curves))
+    figure = Figure(figsize=(WIDTH, 4.3))
+    looks = _strokes(findings, theme)
+    for place, condition in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), place + 1)
+        for found in findings.models:
+            look = looks[found.model.name]
+            for curve in (c for c in found.curves if c.condition == condition):
+                axes.plot(
+                    curve.fmr,
+                    curve.fnmr,
+                    color=look.colour,
+                    linestyle=look.dash,
+                    linewidth=1.6 if found.model.shipped else 0.9,
+                    alpha=1.0 if found.model.shipped else 0.45,
+                )
+        axes.plot([1e-6, 1], [1e-6, 1], color=theme.line, linewidth=1, zorder=0)
+        axes.set(xscale="log", yscale="log", title=condition_label(condition))
+        axes.set(xlabel="false match rate, %", ylabel="false non-match rate, %")
+        axes.set(xlim=(_floor(findings, condition, "fmr"), 1), ylim=(_floor(findings, condition, "fnmr"), 1))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(10))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}"))
+            axis.set_minor_formatter(NullFormatter())
+    _legend(figure, findings, theme)
+    return figure
+
+
+def grid_chart(findings: Findings, theme: Theme) -> Figure:
+    """EER against severity, a panel for each operator, with 95 % intervals as bands."""
+    operators = list(dict.fromkeys(c.operator for c in findings.grid.degraded))
+    rows = -(-len(operators) // COLUMNS)
+    figure = Figure(figsize=(WIDTH, 2.15 * rows + 0.5))
+    looks = _strokes(findings, theme)
+    first: Axes | None = None
+    highest = 1.0
+    for place, operator in enumerate(operators):
+        axes = figure.add_subplot(rows, min(COLUMNS, len(operators)), place + 1, sharey=first)
+        first = first or axes
+        cells = [c for c in findings.grid.degraded if c.operator == operator]
+        severity = [0, *(c.severity for c in cells)]
+        for name in findings.names:
+            eers = [findings.estimate(name, c)["eer"] for c in (CLEAN, *(c.name for c in cells))]
+            look = looks[name]
+            low, high = (100 * np.array([getattr(e, end) for e in eers]) for end in ("low", "high"))
+            axes.fill_between(severity, low, high, color=look.colour, alpha=0.13, linewidth=0)
+            highest = max(highest, *high)
+            axes.plot(
+                severity,
+                [100 * e.value for e in eers],
+                color=look.colour,
+                linestyle=look.dash,
+                marker=look.marker,
+                markersize=3.5,
+                linewidth=1.5,
+            )
+        axes.set_title(operator_label(operator))
+        axes.set_xticks(severity, ["clean", *(str(s) for s in severity[1:])])
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        if place % COLUMNS == 0:
+            axes.set_ylabel("EER, %")
+        else:
+            axes.tick_params(labelleft=False)
+        if place + COLUMNS >= len(operators):
+            axes.set_xlabel("severity")
+    if first is not None:
+        first.set_ylim(0, 1.03 * highest)  # once, for all: the panels share their axis
+    _legend(figure, findings, theme)
+    return figure
+
+
+def difference_chart(findings: Findings, theme: Theme) -> Figure:
+    """Each treatment minus its control in EER, condition by condition, with 95 % intervals."""
+    treatments = findings.treatments
+    columns = [c for c in findings.columns if c != ALL]
+    figure = Figure(figsize=(max(WIDTH, 4.8 * len(treatments)), 0.24 * len(columns) + 1.1))
+    for place, name in enumerate(treatments):
+        axes = figure.add_subplot(1, len(treatments), place + 1)
+        for row, condition in enumerate(columns):
+            found = findings.difference(name, condition).get("eer")
+            if found is None:
+                continue
+            low, value, high = (100 * v for v in (found.estimate.low, found.estimate.value, found.estimate.high))
+            colour = VERDICT[found.verdict]
+            axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
+            axes.plot(value, row, "o", color=colour, markersize=4.5)
+        axes.axvline(0, color=theme.soft, linewidth=1)
+        axes.set_yticks(range(len(columns)), [condition_label(c) for c in columns])
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_title(f"{name} minus {findings.shipped(name).model.control}")
+        axes.set_xlabel("difference in EER, percentage points (left of 0: better)")
+    marks = [Line2D([], [], color=c, marker="o", linewidth=2.2, markersize=4.5, label=v) for v, c in VERDICT.items()]
+    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
+    return figure
+
+
+def _floor(findings: Findings, condition: str, axis: Literal["fmr", "fnmr"]) -> float:
+    """The lowest rate worth an axis: beyond a rate of a half on the other axis nobody runs a system."""
+    curves = [c for m in findings.models for c in m.curves if c.condition == condition]
+    useful = [getattr(c, axis)[(c.fmr <= 0.5) & (c.fnmr <= 0.5)] for c in curves]
+    return min([1e-2, *(float(values.min()) for values in useful if len(values))]) / 1.3
+
+
+def _strokes(findings: Findings, theme: Theme) -> Mapping[str, Stroke]:
+    neutral = [m.model.name for m in findings.models if m.model.role == "teacher"]
+    return strokes(findings.names, neutral, theme)
+
+
+def _legend(figure: Figure, findings: Findings, theme: Theme) -> None:
+    looks = _strokes(findings, theme)
+    marks = [
+        Line2D([], [], color=look.colour, linestyle=look.dash, marker=look.marker, markersize=4, label=name)
+        for name, look in looks.items()
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=min(len(marks), 6))

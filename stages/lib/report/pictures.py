@@ -1,0 +1,131 @@
+"""Every picture of the report, drawn where there is something to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stages.lib.metrics.protocol import Protocol, pair_scores
+from stages.lib.models.embedder import Embeddings
+from stages.lib.report.charts import det_chart, difference_chart, grid_chart
+from stages.lib.report.faces import WrongPair, degradation_ids, degradation_picture, error_picture, read_faces
+from stages.lib.report.findings import Findings
+from stages.lib.report.page import Picture
+from stages.lib.report.trial import Trial
+from stages.lib.table import SHOWABLE, Table
+
+WORST: Final = 5  # pairs of either kind in a picture of errors
+SHOWN: Final = 2  # faces in the picture of degradations
+FACE_DPI: Final = 120  # draws a face of 112 pixels at about its own size
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The pairs that a model gets most wrong.
+
+    Attributes:
+        model: its name.
+        pairs: genuine ones first, worst first in either kind.
+        threshold: pairs at or above it match.
+    """
+
+    model: str
+    pairs: tuple[WrongPair, ...]
+    threshold: float
+
+
+def worst_errors(model: str, embeddings: Embeddings, trial: Trial, faces: pa.Table, threshold: float) -> Errors:
+    """The worst pairs among faces that may be shown, one for each two people so that one bad photograph is not all.
+
+    Args:
+        model: its name.
+        embeddings: (N, D) unit embeddings of the clean test faces.
+        trial: the comparisons.
+        faces: `face_id` and `source` of the clean test faces.
+        threshold: pairs at or above it match.
+    """
+    protocol, ids = trial.protocol, faces["face_id"].to_pylist()
+    showable = np.isin(faces["source"].to_numpy(), sorted(SHOWABLE))
+    allowed = showable[protocol.left] & showable[protocol.right]
+    scores = pair_scores(protocol, embeddings, embeddings)
+    lowest = _first(np.flatnonzero(allowed & protocol.genuine), scores, protocol)
+    highest = _first(np.flatnonzero(allowed & ~protocol.genuine), -scores, protocol)
+    rows = np.concatenate([lowest, highest])
+    pairs = tuple(
+        WrongPair(ids[protocol.left[r]], ids[protocol.right[r]], float(scores[r]), bool(protocol.genuine[r]))
+        for r in rows
+    )
+    return Errors(model, pairs, threshold)
+
+
+def all_pictures(
+    findings: Findings, errors: Sequence[Errors], aligned: Table, variants: Table, faces: pa.Table
+) -> list[Picture]:
+    """Draw charts and, where faces may be shown, faces.
+
+    Args:
+        findings: what was measured.
+        errors: worst pairs, a model each.
+        aligned: table of the clean faces.
+        variants: table of the degraded faces.
+        faces: `face_id`, `subject_id` and `source` of the clean test faces.
+    """
+    pictures = [Picture.drawn("det", "DET curves of every model", partial(det_chart, findings))]
+    if findings.grid.degraded:
+        pictures.append(Picture.drawn("grid", "EER by degradation and severity", partial(grid_chart, findings)))
+        pictures += _degradations(findings, aligned, variants, faces)
+    if findings.treatments:
+        words = "Difference in EER of each student to its control"
+        pictures.append(Picture.drawn("difference", words, partial(difference_chart, findings)))
+    for found in errors:
+        pixels = read_faces(aligned, {face for pair in found.pairs for face in (pair.left, pair.right)})
+        if pixels:
+            words = f"Pairs of faces that {found.model} gets most wrong"
+            draw = partial(error_picture, found.pairs, pixels, found.threshold)
+            pictures.append(Picture.drawn(f"errors-{found.model}", words, draw, FACE_DPI))
+    return pictures
+
+
+def _degradations(findings: Findings, aligned: Table, variants: Table, faces: pa.Table) -> list[Picture]:
+    ids = _one_face_a_person(faces.take(pa.array(findings.grid.conditions[1].templates)))
+    clean = read_faces(aligned, ids)
+    cells = {face: degradation_ids(findings.grid, face) for face in clean}
+    degraded = read_faces(variants, [variant for found in cells.values() for variant in found.values()])
+    if not degraded:
+        return []
+    blocks = [(clean[face], _present(cells[face], degraded)) for face in sorted(clean)]
+    return [
+        Picture.drawn(
+            "degradations", "Test faces in every cell of the grid", partial(degradation_picture, blocks), FACE_DPI
+        )
+    ]
+
+
+def _one_face_a_person(faces: pa.Table) -> list[str]:
+    """First faces of the first people whose faces may be shown."""
+    rows = zip(*(faces[c].to_pylist() for c in ("face_id", "subject_id", "source")), strict=True)
+    first: dict[str, str] = {}
+    for face, subject, source in rows:
+        if source in SHOWABLE:
+            first.setdefault(subject, face)
+    return list(first.values())[:SHOWN]
+
+
+def _present(
+    cells: Mapping[tuple[str, int], str], pixels: Mapping[str, NDArray[np.uint8]]
+) -> dict[tuple[str, int], NDArray[np.uint8]]:
+    return {cell: pixels[face] for cell, face in cells.items() if face in pixels}
+
+
+def _first(rows: NDArray[np.int64], badness: NDArray[np.float32], protocol: Protocol) -> NDArray[np.int64]:
+    ordered = rows[np.argsort(badness[rows], kind="stable")]
+    people = np.sort(np.stack([protocol.subject_left[ordered], protocol.subject_right[ordered]], axis=1), axis=1)
+    _, place = np.unique(people, axis=0, return_index=True)
+    chosen: NDArray[np.int64] = ordered[np.sort(place)[:WORST]]
+    return chosen

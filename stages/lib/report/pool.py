@@ -1,0 +1,94 @@
+"""Training seeds put together: means with intervals, and differences to a control with a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from stages.lib.metrics.bootstrap import interval, paired_difference
+from stages.lib.report.trial import NOT_RESAMPLED, Measurement
+
+Verdict = Literal["better", "worse", "unclear"]
+HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval; NaN ends where nothing was resampled."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Treatment minus control, in the figure's own unit.
+
+    Attributes:
+        estimate: mean over the training seeds, with its interval.
+        seeds: how many seeds both models have.
+        verdict: `unclear` where the interval holds 0.
+    """
+
+    estimate: Estimate
+    seeds: int
+    verdict: Verdict
+
+
+def single(measurement: Measurement) -> dict[str, Estimate]:
+    """Figures of one trained model; the interval speaks of the people tested only."""
+    return {
+        name: Estimate(value, *interval(measurement.replicates[name]))
+        if name in measurement.replicates
+        else Estimate(value)
+        for name, value in measurement.values.items()
+    }
+
+
+def pooled(measurements: Sequence[Measurement]) -> dict[str, Estimate]:
+    """Mean over training seeds; the interval speaks of people and seeds at once."""
+    if len(measurements) == 1:
+        return single(measurements[0])
+    names = [name for name in measurements[0].values if not name.startswith(NOT_RESAMPLED)]
+    return {name: _over_seeds(measurements, None, name) for name in names}
+
+
+def differences(treatment: Sequence[Measurement], control: Sequence[Measurement]) -> dict[str, Difference]:
+    """Treatment minus control in every figure, seed by seed and resample by resample.
+
+    Args:
+        treatment: one measurement a training seed.
+        control: the same seeds in the same order.
+    """
+    found = {}
+    for name in treatment[0].replicates:
+        estimate = _over_seeds(treatment, control, name)
+        found[name] = Difference(estimate, len(treatment), _verdict(name, estimate))
+    return found
+
+
+def _over_seeds(treatment: Sequence[Measurement], control: Sequence[Measurement] | None, name: str) -> Estimate:
+    value = float(np.mean([m.values[name] for m in treatment]))
+    if name not in treatment[0].replicates:
+        return Estimate(value)
+    replicates = np.stack([m.replicates[name] for m in treatment])
+    base = np.zeros_like(replicates)  # a plain mean is a difference to nothing
+    if control is not None:
+        base = np.stack([m.replicates[name] for m in control])
+        value -= float(np.mean([m.values[name] for m in control]))
+    _, low, high = paired_difference(replicates, base)
+    return Estimate(value, low, high)
+
+
+def _verdict(name: str, difference: Estimate) -> Verdict:
+    sign = -1.0 if name.startswith(HIGH_IS_GOOD) else 1.0
+    if sign * difference.low > 0 and sign * difference.high > 0:
+        return "worse"
+    if sign * difference.low < 0 and sign * difference.high < 0:
+        return "better"
+    return "unclear"

@@ -1,0 +1,86 @@
+"""The results table for a terminal, from `metrics.json` alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from stages.lib.errors import ConfigError
+
+NOT_MODELS = ("difference", "lists", "about")
+WIDTH = 120  # a terminal's width must not change what a log holds
+
+
+def headline(reports: Path) -> str:
+    """The results of the last evaluation as a plain table, and where its report is.
+
+    Args:
+        reports: the folder that `evaluate` wrote.
+
+    Raises:
+        ConfigError: there is no evaluation, or its file is damaged.
+    """
+    path = reports / "metrics.json"
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}; run `python -m stages evaluate`") from error
+    about = metrics["about"]
+    title = (
+        f"{about['test_faces']} test faces of {about['test_people']} people; degraded: "
+        f"{about['grid_faces']} faces of {about['grid_people']} people in every cell.\n"
+        "Below each figure its 95 % interval; last column: EER degraded minus the control's, percentage points."
+    )
+    fnmr = about["fnmr"]
+    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+    table.add_column("model", no_wrap=True)
+    for heading in (
+        "MB",
+        "weights",
+        "EER clean, %",
+        f"{fnmr.upper()}, %",
+        "rank-1, %",
+        "EER degraded, %",
+        "to control",
+    ):
+        table.add_column(heading, justify="right")
+    for name, model in metrics.items():
+        if name in NOT_MODELS:
+            continue
+        clean = model["clean_all"]
+        table.add_row(
+            f"{name}\n{model['seeds']} seeds" if model["seeds"] > 1 else name,
+            f"{model['megabytes']:.2f}",
+            f"{model['parameters'] / 1e6:.2f} M",
+            *(_cell(clean, metric) for metric in ("eer", fnmr, "rank1")),
+            _cell(model.get("degraded_mean", {}), "eer"),
+            _verdict(metrics["difference"].get(name)),
+        )
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, color_system=None).print(table)
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join([*lines, f"report: {reports / 'report' / 'report.html'}"])
+
+
+def _cell(figures: dict[str, float], metric: str) -> str:
+    if metric not in figures:
+        return "-"
+    value = f"{100 * figures[metric]:.1f}"
+    low, high = figures.get(f"{metric}_low"), figures.get(f"{metric}_high")
+    return value if low is None or high is None else f"{value}\n{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _verdict(difference: dict[str, Any] | None) -> str:
+    if difference is None:
+        return ""
+    figures = difference.get("degraded_mean") or difference["clean_all"]
+    if "eer" not in figures:
+        return "no seed in common"
+    low, high = figures["eer_low"], figures["eer_high"]
+    return f"{figures['eer_verdict']} {100 * figures['eer']:+.1f}\n{100 * low:+.1f} to {100 * high:+.1f}"

@@ -1,0 +1,253 @@
+"""evaluate on made-up faces and made-up models, against plain loops."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages import evaluate
+from stages.evaluate import EvaluateInputs, compare
+from stages.lib.codec import decode, encode_png
+from stages.lib.errors import ConfigError
+from stages.lib.report import faces as face_pictures
+from stages.lib.report import headline
+from stages.lib.report.candidates import Candidate
+from stages.lib.runtime import Runtime
+from stages.lib.table import PAIRS, conform, publish, reject_rows, write_parquet
+from stages.params import Evaluate, Student
+
+PEOPLE, FACES_EACH = 8, 5
+CELLS = (("blur", 1), ("blur", 2), ("noise", 2))
+PARAMS = Evaluate(seed=1, replicates=20, max_impostors=10_000, fmr_targets=(0.01, 0.001), peers={})
+
+
+class FakeModel:
+    """Looks at a coarse picture through a random projection; the noise blurs what it sees."""
+
+    def __init__(self, seed: int, noise: float) -> None:
+        self.dim = 16
+        rng = np.random.default_rng(seed)
+        self._projection = rng.normal(size=(64 * 3, self.dim)).astype(np.float32)
+        self._noise = noise
+
+    def embed(self, faces, flip=False):
+        coarse = faces.reshape(len(faces), 8, 14, 8, 14, 3).mean(axis=(2, 4), dtype=np.float32).reshape(len(faces), -1)
+        raw = (coarse - 127) @ self._projection
+        for row, face in zip(raw, faces, strict=True):  # keyed by the face, so that its batch does not matter
+            row += self._noise * np.random.default_rng(crc32(face.tobytes())).normal(size=self.dim)
+        norms = np.linalg.norm(raw, axis=1)
+        return raw / norms[:, None], norms
+
+
+def _face(rng: np.random.Generator, person: np.ndarray, spread: float) -> bytes:
+    coarse = np.clip(person + rng.normal(0, spread, (8, 8, 3)), 0, 255).astype(np.uint8)
+    return encode_png(np.ascontiguousarray(coarse.repeat(14, axis=0).repeat(14, axis=1)))
+
+
+def _row(face: str, subject: str, image: bytes, split: str, **more: object) -> dict[str, object]:
+    source = "orl" if subject < f"p{PEOPLE // 2}" else "lfw"
+    fixed = {"name": face, "licence": "test", "width": 112, "height": 112}
+    return {"face_id": face, "subject_id": subject, "source": source, "split": split, "image": image, **fixed, **more}
+
+
+def _publish(folder: Path, rows: list[dict[str, object]], shards: int) -> None:
+    rows = sorted(rows, key=lambda row: row["face_id"])
+    files = []
+    for index in range(shards):
+        part = rows[index * len(rows) // shards : (index + 1) * len(rows) // shards]
+        files.append(folder.with_name(f"{folder.name}-{index}.parquet"))
+        write_parquet(conform(pa.Table.from_pylist(part)), files[-1])
+    publish(folder, files, reject_rows("test", []))
+
+
+@dataclass(frozen=True)
+class World:
+    inputs: EvaluateInputs
+    destination: Path
+    text: str
+    models: list[Candidate]
+    printed: list[bytes]
+    images: dict[str, bytes]
+    source: dict[str, str]
+
+
+def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str]]:
+    rng = np.random.default_rng(0)
+    clean, degraded = [], []
+    for number in range(PEOPLE + 1):
+        person, subject = rng.uniform(60, 200, (8, 8, 3)), f"p{number}"
+        split = "test" if number < PEOPLE else "train"
+        for place in range(FACES_EACH):
+            face = f"{number * 7919 % 31:02d}{place}"
+            sharpness = {"q_sharpness": float(rng.uniform(0, 10))}
+            clean.append(_row(face, subject, _face(rng, person, 45), split, **sharpness))
+            for operator, severity in CELLS if split == "test" else (("random", 0),):
+                about = {"d_operator": operator, "d_severity": severity, "d_params": "{}", "d_seed": 1}
+                image = _face(rng, person, 45 + 15 * severity)
+                degraded.append(_row(f"{face}-{operator}-{severity}", subject, image, split, parent_id=face, **about))
+    _publish(root / "aligned", clean, 2)
+    _publish(root / "variants", degraded, 3)
+    test = [row["face_id"] for row in clean if row["split"] == "test"]
+    train = next(row["face_id"] for row in clean if row["split"] == "train")
+    pairs = [("seen", train, test[0], False, 0)]
+    pairs += [("own", a, b, a[:2] == b[:2], i % 2) for i, (a, b) in enumerate(combinations(test, 2))]
+    write_parquet(
+        pa.Table.from_pylist([dict(zip(PAIRS.names, p, strict=True)) for p in pairs], schema=PAIRS),
+        root / "pairs.parquet",
+    )
+    images = {row["face_id"]: row["image"] for row in clean + degraded}
+    source = {row["face_id"]: row["source"] for row in clean + degraded}
+    inputs = EvaluateInputs(root / "aligned", root / "variants", root / "pairs.parquet", root / "teacher", {})
+    return inputs, images, source
+
+
+def _models() -> list[Candidate]:
+    def model(name, role, seed, control, noise, shipped=True):
+        number = len(name) * 100 + (seed or 0)
+        return Candidate(
+            name, role, seed, control, f"{name}-{seed}", lambda: FakeModel(number, noise), 1.5, 123_456, shipped
+        )
+
+    return [
+        model("teacher", "teacher", None, None, 0.0),
+        *(model("good", "student", seed, "plain", 0.1, seed == 2) for seed in (1, 2)),
+        *(model("plain", "student", seed, None, 3000.0, seed == 1) for seed in (1, 2)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    root = tmp_path_factory.mktemp("world")
+    inputs, images, source = _inputs(root)
+    printed: list[bytes] = []
+
+    def spy(data: bytes):
+        printed.append(data)
+        return decode(data)
+
+    models, destination = _models(), root / "reports"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(face_pictures, "decode", spy)
+        text = compare(PARAMS, models, inputs, destination, Runtime("cpu", 1, 1, root / "scratch"))
+    return World(inputs, destination, text, models, printed, images, source)
+
+
+def _loop(world: World, model: Candidate, cell: str | None) -> dict[str, float]:
+    """EER bounds, FNMR at FMR 1 % and rank-1 by plain loops over faces."""
+    network = model.open()
+    clean = sorted(f for f in world.images if "-" not in f and f in _test_faces(world))
+
+    def embed(face: str):
+        return network.embed(decode(world.images[face])[None])[0][0]
+
+    templates = [embed(f) for f in clean]
+    probes = templates if cell is None else [embed(f"{f}-{cell}") for f in clean]
+    genuine, impostor = [], []
+    for i, j in combinations(range(len(clean)), 2):
+        score = float(np.float32(templates[i] @ probes[j]))
+        (genuine if clean[i][:2] == clean[j][:2] else impostor).append(score)
+    rates = []
+    for threshold in sorted({*genuine, *impostor, 2.0}):
+        fmr = sum(s >= threshold for s in impostor) / len(impostor)
+        rates.append((fmr, sum(s < threshold for s in genuine) / len(genuine)))
+    first = {f[:2]: i for i, f in reversed(list(enumerate(clean)))}
+    hits = []
+    for i, face in enumerate(clean):
+        if i not in first.values():
+            best = max(first, key=lambda person: templates[first[person]] @ probes[i])
+            hits.append(best == face[:2])
+    return {
+        "eer_low": max(min(r) for r in rates),
+        "eer_high": min(max(r) for r in rates),
+        "fnmr@1e-2": min(fnmr for fmr, fnmr in rates if fmr <= 0.01),
+        "rank1": sum(hits) / len(hits),
+    }
+
+
+def _test_faces(world: World) -> set[str]:
+    return {face.split("-")[0] for face in world.images if "-blur-" in face}
+
+
+def _results(world: World) -> dict[tuple[str, str, str, str], dict[str, str]]:
+    with (world.destination / "report" / "results.csv").open() as file:
+        return {(r["model"], r["seed"], r["condition"], r["metric"]): r for r in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("cell", [None, "blur-2", "noise-2"])
+def test_figures_match_plain_loops(world, cell):
+    results = _results(world)
+    for model in world.models:
+        want = _loop(world, model, cell)
+        key = (model.name, "" if model.seed is None else str(model.seed), cell or "clean")
+        got = {m: float(results[(*key, m)]["value"]) for m in ("eer", "fnmr@1e-2", "rank1")}
+        assert want["eer_low"] - 1e-6 <= got["eer"] <= want["eer_high"] + 1e-6
+        assert got["fnmr@1e-2"] == pytest.approx(want["fnmr@1e-2"], abs=1e-5)
+        assert got["rank1"] == pytest.approx(want["rank1"], abs=1e-5)
+
+
+def test_metrics_hold_means_over_seeds_and_differences(world):
+    metrics = json.loads((world.destination / "metrics.json").read_text())
+    assert set(metrics) == {"teacher", "good", "plain", "difference", "lists", "about"}
+    columns = {"clean_all", "clean", "degraded_mean", "blur-1", "blur-2", "noise-2"}
+    assert columns <= set(metrics["good"])
+    assert {"eer", "eer_low", "eer_high", "fnmr@1e-2", "rank1"} <= set(metrics["good"]["blur-2"])
+    results = _results(world)
+    seeds = [float(results[("good", s, "blur-2", "eer")]["value"]) for s in "12"]
+    assert metrics["good"]["blur-2"]["eer"] == pytest.approx(np.mean(seeds), abs=1e-5)
+    cells = [metrics["good"][c]["eer"] for c in ("blur-1", "blur-2", "noise-2")]
+    assert metrics["good"]["degraded_mean"]["eer"] == pytest.approx(np.mean(cells), abs=1e-4)
+    difference = metrics["difference"]["good"]
+    gap = metrics["good"]["clean"]["eer"] - metrics["plain"]["clean"]["eer"]
+    assert difference["control"] == "plain"
+    assert difference["clean"]["eer"] == pytest.approx(gap, abs=1e-4)
+    assert difference["clean"]["eer_verdict"] == "better"  # its control was made nearly blind
+    assert metrics["about"]["test_people"] == PEOPLE
+
+
+def test_only_lists_of_test_people_are_used(world):
+    metrics = json.loads((world.destination / "metrics.json").read_text())
+    assert set(metrics["lists"]) == {"own"}
+    assert 0.5 < metrics["lists"]["own"]["good"]["accuracy"] <= 1
+    assert (
+        "seen: 1 of 1 pairs show training or validation people"
+        in (world.destination / "report" / "report.html").read_text()
+    )
+
+
+def test_faces_of_other_sources_stay_out_of_the_report(world):
+    face = {image: face for face, image in world.images.items()}
+    shown = {face[image] for image in world.printed}
+    assert shown
+    assert {world.source[f] for f in shown} == {"orl"}
+
+
+def test_report_is_self_contained(world):
+    page = (world.destination / "report" / "report.html").read_text()
+    assert 'src="http' not in page
+    assert "href=" not in page
+    assert page.count("data:image/png;base64,") == 2 * len(list((world.destination / "report").glob("*.png")))
+    assert {f.name for f in world.destination.iterdir()} == {"metrics.json", "det.csv", "grid.csv", "report"}
+
+
+def test_headline_reads_the_metrics_file(world):
+    assert world.text == headline(world.destination)
+    assert "better" in world.text
+    assert world.text.endswith("report.html")
+    with pytest.raises(ConfigError, match="python -m stages evaluate"):
+        headline(world.destination / "report")
+
+
+def test_names_that_the_report_needs_are_refused(world):
+    spec = {"weight": 1.0, "head": "arcface", "scale": 32.0, "margin": 0.3, "sigma": 0.0}
+    objectives = {"identity": spec, "template": {"weight": 0.0}}
+    student = Student(backbone="x", output_stride=32, embedding=16, control=None, objectives=objectives)
+    with pytest.raises(ConfigError, match="teacher"):
+        evaluate.run(PARAMS, {"teacher": student}, world.inputs, world.destination, Runtime("cpu", 1, 1, Path()))
