@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 
 from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.folders import take_place
 from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.student import FaceEncoder, build_encoder
 from stages.lib.runtime import Runtime
@@ -47,7 +47,7 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     """
     key = fingerprint(student.model_dump_json(), params.model_dump_json(), inputs.content_id, code_version())
     workspace = runtime.scratch / "distill" / name / key
-    arrays = runtime.scratch / "faces" / fingerprint(inputs.content_id, code_version())
+    arrays = _arrays(runtime.scratch / "faces", fingerprint(inputs.content_id, code_version()))
     tables = (inputs.aligned, inputs.variants, inputs.templates)
     faces = load_faces(*tables, "train", arrays, runtime)
     validation = Validation(load_faces(*tables, "val", arrays, runtime), runtime.device)
@@ -67,12 +67,18 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     curves = pd.DataFrame(rows).groupby("epoch", as_index=False).mean()
     _write(curves, workspace / "done")
 
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(destination, ignore_errors=True)
-    os.replace(workspace / "done", destination)
+    take_place(workspace / "done", destination)
     shutil.rmtree(workspace)
     eer = curves["val_eer"].iloc[-1]
     return f"{name}: {len(faces)} faces of {len(faces.subjects)} people, {len(params.seeds)} seeds, val EER {eer:.4f}"
+
+
+def _arrays(root: Path, key: str) -> Path:
+    """Where unpacked faces are kept for the next student; those of other inputs or code go, they are large."""
+    for old in root.glob("*"):
+        if old.name != key:
+            shutil.rmtree(old, ignore_errors=True)
+    return root / key
 
 
 def _write(history: pd.DataFrame, folder: Path) -> None:

@@ -13,15 +13,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.lib.errors import ConfigError
-from stages.lib.metrics.verification import target_name
-from stages.lib.models.embedder import Embeddings
 from stages.lib.report.candidates import Candidate, peer_candidate, student_candidates, teacher_candidate
-from stages.lib.report.conditions import ALL, Grid, grid_of
+from stages.lib.report.conditions import Grid, grid_of
 from stages.lib.report.embeddings import EmbeddingCache
 from stages.lib.report.examine import Exam, examine
 from stages.lib.report.findings import Facts, Findings
 from stages.lib.report.lists import PairList, usable_lists
-from stages.lib.report.pictures import Errors, all_pictures, worst_errors
+from stages.lib.report.pictures import all_errors, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
 from stages.lib.report.trial import Trial
@@ -85,7 +83,7 @@ def compare(
     found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes))
-    pictures = all_pictures(findings, _errors(findings, clean, exam.everyone, faces), aligned, variants, faces)
+    pictures = all_pictures(findings, all_errors(findings, clean, exam.everyone, faces), aligned, variants, faces)
     publish(findings, pictures, destination)
     cache.prune()
     return headline(destination)
@@ -148,12 +146,3 @@ def _facts(params: Evaluate, exam: Exam) -> Facts:
         replicates=params.replicates,
         fmr_targets=params.fmr_targets,
     )
-
-
-def _errors(findings: Findings, clean: Sequence[Embeddings], trial: Trial, faces: pa.Table) -> list[Errors]:
-    threshold = f"threshold@{target_name(findings.facts.fmr_targets[0])}"
-    return [
-        worst_errors(found.model.name, embeddings, trial, faces, found.conditions[ALL].values[threshold])
-        for found, embeddings in zip(findings.models, clean, strict=True)
-        if found.model.shipped and found.model.name in findings.treatments
-    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from itertools import islice
@@ -19,6 +18,7 @@ from stages.lib.deploy.onnx_export import export_encoder
 from stages.lib.deploy.parity import check_parity
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.folders import new_folder
 from stages.lib.models.checkpoint import ModelSpec, load_model, read_spec
 from stages.lib.models.contract import SERVED_INPUT, Contract, ScoreContract
 from stages.lib.runtime import Runtime
@@ -44,22 +44,19 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
     seeds = sorted(source.glob("seed-*"), key=lambda folder: int(folder.name.removeprefix("seed-")))
     if not seeds:
         raise ConfigError(f"{source} holds no trained seed; run `python -m stages distill {name}`")
-    building = destination.with_name(f".{destination.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
     parity = {}
-    for seed in runtime.progress(seeds, f"export {name}", "seeds", total=len(seeds)):
-        path = building / "replicas" / f"{seed.name}.onnx"
-        parity[seed.name] = _export(params, name, seed, faces, table.content_id, path)
-    best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
-    shutil.copyfile(building / "replicas" / f"{best}.onnx", building / "model.onnx")
-    model = FaceModel(building / "model.onnx", runtime.threads)
-    golden = _golden_faces(table)
-    write_golden(building / "golden.npz", golden, *model.embed(golden))
-    size = (building / "model.onnx").stat().st_size
-    about = {"contract": model.contract.model_dump(), "shipped": best, "bytes": size, "parity": parity}
-    (building / "model.json").write_text(json.dumps(about, indent=2) + "\n")
-    shutil.rmtree(destination, ignore_errors=True)
-    os.replace(building, destination)
+    with new_folder(destination) as building:
+        for seed in runtime.progress(seeds, f"export {name}", "seeds", total=len(seeds)):
+            path = building / "replicas" / f"{seed.name}.onnx"
+            parity[seed.name] = _export(params, name, seed, faces, table.content_id, path)
+        best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
+        shutil.copyfile(building / "replicas" / f"{best}.onnx", building / "model.onnx")
+        model = FaceModel(building / "model.onnx", runtime.threads)
+        golden = _golden_faces(table)
+        write_golden(building / "golden.npz", golden, *model.embed(golden))
+        size = (building / "model.onnx").stat().st_size
+        about = {"contract": model.contract.model_dump(), "shipped": best, "bytes": size, "parity": parity}
+        (building / "model.json").write_text(json.dumps(about, indent=2) + "\n")
     worst = min(figures["min_cosine"] for figures in parity.values())
     return f"export {name}: {best} ships, {size / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
 

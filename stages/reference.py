@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,8 @@ from numpy.typing import NDArray
 
 from stages.lib.codec import decode
 from stages.lib.deploy.session import FaceModel
+from stages.lib.errors import ConfigError
+from stages.lib.folders import new_folder
 from stages.lib.metrics.protocol import all_pairs
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table, write_parquet
@@ -38,6 +38,8 @@ def run(params: Reference, aligned: Path, exported: Path, destination: Path, run
     codes = pd.factorize(faces["subject_id"], sort=True)[0].astype(np.int64)
     pairs = all_pairs(codes, MAX_IMPOSTORS, seed=0)
     left, right = pairs.left[pairs.genuine], pairs.right[pairs.genuine]
+    if not len(left):
+        raise ConfigError(f"{aligned}: no test person has two faces, so there is no genuine score to freeze")
     norm = faces["norm"].to_numpy()
     genuine = pd.DataFrame(
         {
@@ -47,11 +49,6 @@ def run(params: Reference, aligned: Path, exported: Path, destination: Path, run
     )
     faces = faces.drop(columns="subject_id")
 
-    building = destination.with_name(f".{destination.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
-    write_parquet(pa.Table.from_pandas(genuine, preserve_index=False), building / "genuine.parquet")
     columns = {n: faces[n].to_numpy() for n in faces if n != "face_id"} | {"genuine_score": genuine["score"].to_numpy()}
     profile = {
         "model": model.contract.version,
@@ -60,9 +57,10 @@ def run(params: Reference, aligned: Path, exported: Path, destination: Path, run
         "genuine_pairs": len(genuine),
         "columns": {name: _describe(values, params.bins) for name, values in columns.items()},
     }
-    (building / "profile.json").write_text(json.dumps(profile, indent=2, allow_nan=False) + "\n")
-    shutil.rmtree(destination, ignore_errors=True)
-    os.replace(building, destination)
+    with new_folder(destination) as building:
+        write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
+        write_parquet(pa.Table.from_pandas(genuine, preserve_index=False), building / "genuine.parquet")
+        (building / "profile.json").write_text(json.dumps(profile, indent=2, allow_nan=False) + "\n")
     return f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(columns)} columns"
 
 
@@ -70,6 +68,8 @@ def _embed(table: Table, model: FaceModel, runtime: Runtime) -> tuple[pd.DataFra
     names = ["face_id", "subject_id", *(c for c in table.columns if c.startswith("q_"))]
     where = ds.field("split") == "test"
     total = table.read(["face_id"], where).num_rows
+    if not total:
+        raise ConfigError(f"{table.path} has no test face to profile; raise `ingest.test_fraction`")
     rows, vectors = [], []
     batches = table.scan([*names, "image"], where, BATCH)
     for batch in runtime.progress(batches, "reference", "batches", total=-(-total // BATCH)):

@@ -92,12 +92,14 @@ def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
     images: Pixels = done.images.permute(0, 2, 3, 1).cpu().numpy()
     ids = faces["face_id"].to_pylist()
     count = len(ids)
+    labels = faces["mask_worn"].to_pylist()
+    worn = [bool(label) or '"mask"' in steps for label, steps in zip(labels, done.params, strict=True)]
     columns: Mapping[str, pa.Array] = {
         # the parent's hash first: variants of a sorted table are sorted
         "face_id": pa.array([f"{face}-{cell.suffix}" for face in ids], pa.string()),
         "parent_id": pa.array(ids, pa.string()),
         "image": pa.array([encode_png(image) for image in images], pa.binary()),
-        "mask_worn": pa.array(['"mask"' in steps for steps in done.params], pa.bool_()),
+        "mask_worn": pa.array(worn, pa.bool_()),
         "d_operator": pa.array([cell.operator] * count, pa.string()),
         "d_severity": pa.array([cell.severity] * count, pa.int32()),
         "d_params": pa.array(done.params, pa.string()),

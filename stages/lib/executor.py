@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+
+from stages.lib.errors import TransientError
 
 
 def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]:
@@ -13,6 +16,9 @@ def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]
     Args:
         jobs: each writes its own files and returns nothing.
         workers: processes; 1 runs the jobs here, in order.
+
+    Raises:
+        TransientError: a worker was killed; jobs that were done stay done.
     """
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
@@ -20,5 +26,12 @@ def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]
         return
     # spawn: forking a process that has started torch's threads can deadlock
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(job) for job in jobs]):
-            yield future.result()
+        futures = [pool.submit(job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            message = "a worker process was killed, perhaps for lack of memory: run again, or lower STAGES_WORKERS"
+            raise TransientError(message) from error
+        finally:
+            pool.shutdown(cancel_futures=True)  # the first failure is told at once, not after all other jobs

@@ -70,9 +70,7 @@ def test_a_failed_stage_tells_its_code_and_last_lines(toy: Toy) -> None:
     assert dvc.is_stale(toy.root, "ingest")
 
 
-def test_a_killed_stage_leaves_no_orphan_and_the_next_run_finishes_it(
-    toy: Toy, alive: Callable[[int], bool]
-) -> None:
+def test_a_killed_stage_leaves_no_orphan_and_the_next_run_finishes_it(toy: Toy, alive: Callable[[int], bool]) -> None:
     toy.plan("ingest", "hang")
 
     def kill_dvc() -> None:

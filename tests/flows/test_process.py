@@ -39,9 +39,7 @@ def test_a_signal_is_a_negative_status(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout", "interrupt"])
-def test_a_stopped_command_leaves_nobody_behind(
-    tmp_path: Path, alive: Callable[[int], bool], how: str
-) -> None:
+def test_a_stopped_command_leaves_nobody_behind(tmp_path: Path, alive: Callable[[int], bool], how: str) -> None:
     lines: list[str] = []
 
     def on_line(line: str) -> None:

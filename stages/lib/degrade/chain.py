@@ -106,9 +106,7 @@ def training_variant(
     return _record(images, landmarks, chains, device)
 
 
-def replay(
-    images: Tensor, landmarks: Landmarks, params: Sequence[str], device: torch.device | str = "cpu"
-) -> Tensor:
+def replay(images: Tensor, landmarks: Landmarks, params: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
     """Apply recorded steps again: the same faces give the same pixels.
 
     Raises:
@@ -130,9 +128,7 @@ def _steps(operator: Operator, u: Uniform, severity: int | None) -> list[Step]:
     return [{"operator": operator.name, **dict(zip(columns, row, strict=True))} for row in rows]
 
 
-def _record(
-    images: Tensor, landmarks: Landmarks, chains: list[list[Step]], device: torch.device | str
-) -> Degraded:
+def _record(images: Tensor, landmarks: Landmarks, chains: list[list[Step]], device: torch.device | str) -> Degraded:
     return Degraded(_apply(images, landmarks, chains, device), [json.dumps(chain) for chain in chains])
 
 
@@ -166,8 +162,6 @@ def _apply_chunk(images: Tensor, landmarks: Landmarks, chains: Sequence[Sequence
 def _check(images: Tensor, landmarks: NDArray[Any], chains: Sequence[Sequence[Step]]) -> None:
     count = len(chains)
     if images.dtype != torch.uint8 or tuple(images.shape) != (count, 3, SIDE, SIDE):
-        raise ValueError(
-            f"images are {images.dtype} {tuple(images.shape)}, expected uint8 {(count, 3, SIDE, SIDE)}"
-        )
+        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, expected uint8 {(count, 3, SIDE, SIDE)}")
     if landmarks.shape != (count, 5, 2) or not np.isfinite(landmarks).all():
         raise ValueError(f"landmarks must be finite and {(count, 5, 2)}, not {landmarks.shape}")

@@ -93,9 +93,7 @@ def _plane(points: NDArray[np.float64]) -> NDArray[np.float64]:
     area = to_face[:, 0, 0] * to_face[:, 1, 1] - to_face[:, 0, 1] * to_face[:, 1, 0]
     flat = np.flatnonzero(np.abs(area) < 1e-3)
     if flat.size:
-        raise ValueError(
-            f"eyes and mouth of faces {flat[:5].tolist()} of the batch lie on a line: no mask fits"
-        )
+        raise ValueError(f"eyes and mouth of faces {flat[:5].tolist()} of the batch lie on a line: no mask fits")
     return invert(to_face)
 
 

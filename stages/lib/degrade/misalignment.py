@@ -52,9 +52,7 @@ def transform(params: Params, landmarks: Landmarks) -> NDArray[np.float64]:
     wrong = centre + spread * (points - centre) + error
     fitted = similarity(wrong)[0]
     if not np.isfinite(fitted).all():
-        raise ValueError(
-            "the landmarks of a face coincide: it cannot be aligned; reject it before it is degraded"
-        )
+        raise ValueError("the landmarks of a face coincide: it cannot be aligned; reject it before it is degraded")
     return fitted
 
 

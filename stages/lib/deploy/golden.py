@@ -54,7 +54,5 @@ def verify_golden(onnx_path: Path, golden_path: Path, min_cosine: float = MIN_CO
         raise GateFailed(f"{onnx_path}: embeddings {found.shape}, golden ones {embeddings.shape}")
     agreement = require(compare(embeddings, found), min_cosine, str(onnx_path))
     if not np.allclose(lengths, norms, rtol=NORM_TOLERANCE):
-        raise GateFailed(
-            f"{onnx_path}: norms differ from golden by up to {np.abs(lengths - norms).max():.3g}"
-        )
+        raise GateFailed(f"{onnx_path}: norms differ from golden by up to {np.abs(lengths - norms).max():.3g}")
     return agreement

@@ -31,9 +31,7 @@ def parse(metadata: Mapping[str, str], what: str) -> Contract:
         ConfigError: no contract, or one that is not of this form.
     """
     if KEY not in metadata:
-        raise ConfigError(
-            f"{what} has no contract ({KEY!r} in its metadata); export it with the export stage"
-        )
+        raise ConfigError(f"{what} has no contract ({KEY!r} in its metadata); export it with the export stage")
     try:
         return Contract.model_validate_json(metadata[KEY])
     except ValidationError as error:

@@ -30,14 +30,10 @@ def parity(encoder: FaceEncoder, onnx_path: Path, faces: Faces) -> Agreement:
     """
     expected, _ = TorchEmbedder(encoder).embed(faces)
     runs = [compare(expected, FaceModel(onnx_path, batch=batch).embed(faces)[0]) for batch in BATCHES]
-    return Agreement(
-        np.min([run.cosine for run in runs], axis=0), np.max([run.max_abs for run in runs], axis=0)
-    )
+    return Agreement(np.min([run.cosine for run in runs], axis=0), np.max([run.max_abs for run in runs], axis=0))
 
 
-def check_parity(
-    encoder: FaceEncoder, onnx_path: Path, faces: Faces, min_cosine: float = MIN_COSINE
-) -> Agreement:
+def check_parity(encoder: FaceEncoder, onnx_path: Path, faces: Faces, min_cosine: float = MIN_COSINE) -> Agreement:
     """Measure parity and refuse an export that differs.
 
     Raises:

@@ -46,9 +46,7 @@ class FaceModel:
         self._input = check_input(self._session, self.contract.input, str(path))
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
         if tuple(outputs) != self.contract.outputs or outputs["embedding"][1:] != [self.dim]:
-            raise ConfigError(
-                f"{path}: outputs {outputs} are not the contract's {self.contract.outputs} of {self.dim}"
-            )
+            raise ConfigError(f"{path}: outputs {outputs} are not the contract's {self.contract.outputs} of {self.dim}")
 
     def embed(self, faces: Faces, flip: bool = False) -> tuple[Embeddings, Norms]:
         """Embed aligned faces; see `Embedder.embed`.
@@ -59,7 +57,5 @@ class FaceModel:
         return embed_batched(self._raw, faces, self.dim, self._batch, flip)
 
     def _raw(self, faces: Faces) -> Embeddings:
-        embeddings, norms = self._session.run(
-            ["embedding", "norm"], {self._input: self.contract.input.prepare(faces)}
-        )
+        embeddings, norms = self._session.run(["embedding", "norm"], {self._input: self.contract.input.prepare(faces)})
         return np.asarray(embeddings * norms[:, None], dtype=np.float32)

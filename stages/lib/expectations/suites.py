@@ -88,9 +88,7 @@ def _common(bounds: FacesBounds) -> Rules:
         column="face_id", meta=_about("face_id is unique", "each once", "Identity", "face_id")
     )
     yield _among("split", bounds.splits, "split is known", "Splits")
-    yield _no_fault(
-        "split_fault", "no person in two splits", "one split per person", "Splits", "subject_id, split"
-    )
+    yield _no_fault("split_fault", "no person in two splits", "one split per person", "Splits", "subject_id, split")
     yield from (_split_size(split, least) for split, least in bounds.min_faces_per_split.items())
 
 

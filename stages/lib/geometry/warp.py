@@ -19,9 +19,7 @@ _CANVAS: Final = 256  # holds a template turned by 45 degrees and shrunk by `_AL
 _CHUNK: Final = 16  # faces on the device at once: fits a cache, bounds memory, changes no pixel
 
 
-def warp(
-    images: Sequence[NDArray[np.uint8]], transforms: ArrayLike, device: str | torch.device
-) -> NDArray[np.uint8]:
+def warp(images: Sequence[NDArray[np.uint8]], transforms: ArrayLike, device: str | torch.device) -> NDArray[np.uint8]:
     """Warp each image onto the alignment template.
 
     Only the part of the image that the template covers is touched. Where it shrinks by more than 1.5 it is
@@ -66,9 +64,7 @@ def _canvases(
     return canvases, maps
 
 
-def _region(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def _region(image: NDArray[np.uint8], matrix: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Crop what the template covers, averaged down if it shrinks, and its own map to the template."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image is {image.dtype} {image.shape}, expected uint8 (height, width, 3)")
@@ -92,9 +88,7 @@ def _region(
     return region, np.column_stack([linear, shift])
 
 
-def _sample(
-    canvases: NDArray[np.uint8], maps: NDArray[np.float64], device: str | torch.device
-) -> NDArray[np.uint8]:
+def _sample(canvases: NDArray[np.uint8], maps: NDArray[np.float64], device: str | torch.device) -> NDArray[np.uint8]:
     pixels = torch.from_numpy(canvases).to(device).permute(0, 3, 1, 2).double()
     warped = K.warp_affine(pixels, torch.from_numpy(maps).to(device), (SIZE, SIZE), align_corners=True)
     return warped.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -42,17 +42,13 @@ class AdoptedModel:
         self.contract = contract
         self._session = open_session(_mended(path), threads, str(path), fold_weights=True)
         self._input = check_input(self._session, contract, str(path))
-        probe = np.random.default_rng(0).integers(
-            0, 256, (2, contract.size, contract.size, 3), dtype=np.uint8
-        )
+        probe = np.random.default_rng(0).integers(0, 256, (2, contract.size, contract.size, 3), dtype=np.uint8)
         single = self._probe(probe, 1)
         if single is None or single.ndim != 2 or len(single) != 2:
             raise ConfigError(f"{path}: one face does not give one embedding (1, dim)")
         self.dim = int(single.shape[1])
         together = self._probe(probe, 2)
-        free = together is not None and np.allclose(
-            single, together, rtol=1e-2, atol=1e-2 * np.abs(single).max()
-        )
+        free = together is not None and np.allclose(single, together, rtol=1e-2, atol=1e-2 * np.abs(single).max())
         self.batch = batch if free else 1
 
     def embed(self, faces: Faces, flip: bool = False) -> tuple[Embeddings, Norms]:

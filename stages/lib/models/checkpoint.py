@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from safetensors.torch import save_model as save_weights
 
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import sha256_file
+from stages.lib.folders import new_folder
 from stages.lib.models.contract import ENCODER_INPUT, InputContract
 from stages.lib.models.student import Architecture, FaceEncoder, build_encoder, parameters_count
 
@@ -58,16 +58,12 @@ def save_model(folder: Path, model: FaceEncoder, spec: ModelSpec) -> ModelSpec:
     """
     if spec.architecture != model.architecture:
         raise ConfigError(f"{folder}: spec says {spec.architecture}, the model is {model.architecture}")
-    building = folder.with_name(f".{folder.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    save_weights(model, str(building / WEIGHTS))
-    complete = spec.model_copy(
-        update={"parameters": parameters_count(model), "weights_sha256": sha256_file(building / WEIGHTS)}
-    )
-    (building / SPEC).write_text(complete.model_dump_json(indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    building.replace(folder)
+    with new_folder(folder) as building:
+        save_weights(model, str(building / WEIGHTS))
+        complete = spec.model_copy(
+            update={"parameters": parameters_count(model), "weights_sha256": sha256_file(building / WEIGHTS)}
+        )
+        (building / SPEC).write_text(complete.model_dump_json(indent=2) + "\n")
     return complete
 
 

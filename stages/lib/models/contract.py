@@ -148,6 +148,5 @@ def check_faces(faces: Faces, size: int) -> None:
     """
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != (size, size, 3):
         raise ValueError(
-            f"faces are {faces.dtype} {faces.shape}, expected uint8 (N, {size}, {size}, 3) "
-            "in RGB; align them first"
+            f"faces are {faces.dtype} {faces.shape}, expected uint8 (N, {size}, {size}, 3) in RGB; align them first"
         )

@@ -22,9 +22,7 @@ def mend_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     mended = onnx.ModelProto()
     mended.CopyFrom(model)
     graph = mended.graph
-    produced = {tensor.name for tensor in graph.initializer} | {
-        name for node in graph.node for name in node.output
-    }
+    produced = {tensor.name for tensor in graph.initializer} | {name for node in graph.node for name in node.output}
     read = {name for node in graph.node for name in node.input}
     inputs = [value for value in graph.input if value.name in read - produced]
     del graph.input[:]

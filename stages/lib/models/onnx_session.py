@@ -57,8 +57,7 @@ def check_input(session: ort.InferenceSession, contract: InputContract, what: st
     dtype = _DTYPES.get(value.type, value.type)
     declared = value.shape[1:]
     fits = len(declared) == 3 and all(
-        not isinstance(own, int) or own == wanted
-        for own, wanted in zip(declared, contract.shape, strict=True)
+        not isinstance(own, int) or own == wanted for own, wanted in zip(declared, contract.shape, strict=True)
     )
     if dtype != contract.dtype or not fits:
         raise ConfigError(

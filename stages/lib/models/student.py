@@ -92,9 +92,7 @@ def build_encoder(backbone: str, embedding: int, output_stride: int | None = Non
     native = output_stride in (None, NATIVE_STRIDE)
     options: dict[str, Any] = {} if native else {"output_stride": output_stride}
     try:
-        features = timm.create_model(
-            backbone, pretrained=False, features_only=True, out_indices=(-1,), **options
-        )
+        features = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=(-1,), **options)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError, AttributeError) as error:
         reason = str(error) or type(error).__name__
         raise ConfigError(f"backbone {backbone!r} with output_stride {output_stride}: {reason}") from error

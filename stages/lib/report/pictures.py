@@ -12,8 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stages.lib.metrics.protocol import Protocol, pair_scores
+from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.charts import det_chart, difference_chart, grid_chart
+from stages.lib.report.conditions import ALL
 from stages.lib.report.faces import WrongPair, degradation_ids, degradation_picture, error_picture, read_faces
 from stages.lib.report.findings import Findings
 from stages.lib.report.page import Picture
@@ -129,3 +131,13 @@ def _first(rows: NDArray[np.int64], badness: NDArray[np.float32], protocol: Prot
     _, place = np.unique(people, axis=0, return_index=True)
     chosen: NDArray[np.int64] = ordered[np.sort(place)[:WORST]]
     return chosen
+
+
+def all_errors(findings: Findings, clean: Sequence[Embeddings], trial: Trial, faces: pa.Table) -> list[Errors]:
+    """The worst errors of the shipped file of every student that is judged against a control."""
+    threshold = f"threshold@{target_name(findings.facts.fmr_targets[0])}"
+    return [
+        worst_errors(found.model.name, embeddings, trial, faces, found.conditions[ALL].values[threshold])
+        for found, embeddings in zip(findings.models, clean, strict=True)
+        if found.model.shipped and found.model.name in findings.treatments
+    ]

@@ -77,9 +77,7 @@ class BinSource:
         content = _load(self.path, self.stamp)
         names = [str(place) for place in content.first]
         total = len(content.same)
-        for place, (left, right, same) in enumerate(
-            zip(content.left, content.right, content.same, strict=True)
-        ):
+        for place, (left, right, same) in enumerate(zip(content.left, content.right, content.same, strict=True)):
             fold = place * FOLDS // total
             yield Pair(f"bin:{self.path.stem}", names[left], names[right], bool(same), fold)
 
@@ -94,9 +92,7 @@ def open_bin(path: Path | None, licence: str | None = None) -> BinSource:
     if path is None or not path.is_file():
         raise ConfigError(f"{path} is not a file; a source of kind 'bin' is {_LAYOUT}")
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise ConfigError(
-            f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB; a source of kind 'bin' is {_LAYOUT}"
-        )
+        raise ConfigError(f"{path} is larger than {MAX_FILE_BYTES // 2**20} MiB; a source of kind 'bin' is {_LAYOUT}")
     mark = stamp(path)
     return BinSource(path, mark, len(_load(path, mark).images), licence or UNSTATED)
 
@@ -113,9 +109,7 @@ def _load(path: Path, _: Stamp) -> Verification:
             same = [flag for flag in flags if isinstance(flag, int) and flag in (0, 1)]
             if flags and len(images) == len(entries) == 2 * len(flags) == 2 * len(same):
                 return _join(images, np.array(same, np.bool_))
-    raise ConfigError(
-        f"{path} does not hold two images (bytes) per flag (true or false); it should be {_LAYOUT}"
-    )
+    raise ConfigError(f"{path} does not hold two images (bytes) per flag (true or false); it should be {_LAYOUT}")
 
 
 def _join(images: list[bytes], same: NDArray[np.bool_]) -> Verification:

@@ -52,9 +52,7 @@ def read_splits(folder: Path) -> dict[str, str]:
             raise ConfigError(f"{path} announces {people} people and lists {len(rows)}; fetch the list again")
         for person, *_ in rows:
             if splits.setdefault(person, split) != split:
-                raise ConfigError(
-                    f"{path} names {person}, who is also in the other View-1 list; fetch both again"
-                )
+                raise ConfigError(f"{path} names {person}, who is also in the other View-1 list; fetch both again")
     return splits
 
 
@@ -76,9 +74,7 @@ def _pairs_of(path: Path, protocol: str) -> Iterator[Pair]:
     numbers, rows = _header(path, 2 if protocol == "lfw-view2" else 1)
     *sets, each = numbers
     if len(rows) != 2 * each * (sets[0] if sets else 1):
-        raise ConfigError(
-            f"{path} announces other numbers of pairs than its {len(rows)}; fetch the list again"
-        )
+        raise ConfigError(f"{path} announces other numbers of pairs than its {len(rows)}; fetch the list again")
     for position, row in enumerate(rows):
         block, place = divmod(position, 2 * each)
         same = place < each
@@ -100,13 +96,9 @@ def _header(path: Path, count: int) -> tuple[tuple[int, ...], list[list[str]]]:
         first, *rest = [line.split() for line in _text(path).splitlines() if line.strip()]
         numbers = tuple(map(int, first))
     except ValueError:
-        raise ConfigError(
-            f"{path} is not a list of LFW: its first line should be a count; fetch it again"
-        ) from None
+        raise ConfigError(f"{path} is not a list of LFW: its first line should be a count; fetch it again") from None
     if len(numbers) != count or min(numbers) < 1:
-        raise ConfigError(
-            f"{path}: the first line should hold {count} positive numbers; fetch the list again"
-        )
+        raise ConfigError(f"{path}: the first line should hold {count} positive numbers; fetch the list again")
     return numbers, rest
 
 
@@ -144,7 +136,5 @@ def read_landmarks(path: Path, names: tuple[str, ...]) -> NDArray[np.float32]:
         except (TypeError, ValueError):
             points[place] = np.inf
         if not np.isfinite(points[place]).all():
-            raise ConfigError(
-                f"{path}, line {rows.line_num}: a coordinate is not a finite number; mend the line"
-            )
+            raise ConfigError(f"{path}, line {rows.line_num}: a coordinate is not a finite number; mend the line")
     return points.reshape(-1, 5, 2)

@@ -164,8 +164,7 @@ def _images_by_header(buffer: Buffer, index: RecIndex, listed: Path) -> RecIndex
     images = index.take((index.keys >= 1) & (index.keys < first))
     if len(images.keys) != first - 1:
         raise ConfigError(
-            f"{listed} lists {len(images.keys)} of {first - 1} images; "
-            "remove it and the .rec file is scanned instead"
+            f"{listed} lists {len(images.keys)} of {first - 1} images; remove it and the .rec file is scanned instead"
         )
     return images
 

@@ -38,9 +38,7 @@ def list_files(root: Path) -> tuple[str, ...]:
     """
 
     def refuse(error: OSError) -> None:
-        raise ConfigError(
-            f"cannot list {error.filename} ({error.strerror}); give read permission or remove it"
-        )
+        raise ConfigError(f"cannot list {error.filename} ({error.strerror}); give read permission or remove it")
 
     names: list[str] = []
     for folder, folders, files in os.walk(root, onerror=refuse, followlinks=False):

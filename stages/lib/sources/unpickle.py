@@ -48,9 +48,7 @@ def _check_operations(data: bytes) -> None:
     stored = 0
     for operation, argument, position in pickletools.genops(data):
         if operation.name not in _ALLOWED:
-            raise RefusedPickle(
-                f"operation {operation.name} at byte {position} is not needed for lists of bytes"
-            )
+            raise RefusedPickle(f"operation {operation.name} at byte {position} is not needed for lists of bytes")
         if operation.name in _STORE:
             stored += 1
             if not 0 <= int(argument or 0) <= stored:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.lib.fingerprint import sha256_file
+from stages.lib.folders import new_folder
 from stages.lib.table.reader import REJECTS_FILE, Table, content_hash
 from stages.lib.table.schema import REJECTS, VERSION
 
@@ -49,31 +50,17 @@ def publish(
         rejects: rows of the REJECTS schema; those of earlier stages included.
         extras: further Parquet files by name, such as `pairs`.
     """
-    destination = Path(destination)
-    building = destination.with_name(f".{destination.name}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
     entries = []
-    for index, shard in enumerate(shards):
-        target = building / f"shard-{index:05d}.parquet"
-        _link(shard, target)
-        rows = pq.read_metadata(target).num_rows
-        entries.append({"file": target.name, "rows": rows, "sha256": sha256_file(target)})
-    for name, table in {"rejects": rejects, **(extras or {})}.items():
-        write_parquet(table, building / f"{name}.parquet")
-    _describe(building, entries, rejects.num_rows)
-    _take_place(building, destination)
+    with new_folder(destination) as building:
+        for index, shard in enumerate(shards):
+            target = building / f"shard-{index:05d}.parquet"
+            _link(shard, target)
+            rows = pq.read_metadata(target).num_rows
+            entries.append({"file": target.name, "rows": rows, "sha256": sha256_file(target)})
+        for name, table in {"rejects": rejects, **(extras or {})}.items():
+            write_parquet(table, building / f"{name}.parquet")
+        _describe(building, entries, rejects.num_rows)
     return Table.open(destination)
-
-
-def _take_place(building: Path, destination: Path) -> None:
-    # two renames and only then the removal: a kill at any point leaves a whole table, under one name or another
-    outgoing = destination.with_name(f".{destination.name}.old.building")
-    shutil.rmtree(outgoing, ignore_errors=True)
-    if destination.exists():
-        os.replace(destination, outgoing)
-    os.replace(building, destination)
-    shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def _describe(folder: Path, entries: list[dict[str, object]], rejects: int) -> None:

@@ -22,9 +22,7 @@ def test_a_face_does_not_depend_on_its_batch(faces, operator, level) -> None:
     shuffled = degrade(faces.images[order], ids, faces.landmarks[order], operator, level, seed=3)
     assert torch.equal(shuffled.images, whole.images[order])
     for i in range(7):
-        alone = degrade(
-            faces.images[i : i + 1], [faces.ids[i]], faces.landmarks[i : i + 1], operator, level, seed=3
-        )
+        alone = degrade(faces.images[i : i + 1], [faces.ids[i]], faces.landmarks[i : i + 1], operator, level, seed=3)
         assert torch.equal(alone.images[0], whole.images[i])
         assert alone.params == [whole.params[i]]
 

@@ -92,11 +92,7 @@ def test_noise_has_the_variance_of_the_sensor_model() -> None:
 @pytest.mark.parametrize("operator", ["noise", "exposure", "mask"])
 def test_a_monochrome_photograph_stays_monochrome(faces, operator: str) -> None:
     u = np.random.default_rng(1).random((12, OPERATORS[operator].draws))
-    out = (
-        OPERATORS[operator]
-        .apply(faces.images, OPERATORS[operator].parameters(u, None), faces.landmarks)
-        .int()
-    )
+    out = OPERATORS[operator].apply(faces.images, OPERATORS[operator].parameters(u, None), faces.landmarks).int()
     spread = (out.amax(dim=1) - out.amin(dim=1)).flatten(1).amax(dim=1)
     assert (spread[0::2] == 0).all() and (spread[1::2] > 0).all()
 

@@ -37,9 +37,7 @@ def distance_from_axis(alpha: torch.Tensor, landmarks: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("shape", "fit"), KINDS)
-@pytest.mark.parametrize(
-    "pose", [(0.0, 1.0, (0.0, 0.0)), (8.0, 0.75, (-4.0, -12.0)), (-6.0, 0.7, (5.0, -14.0))]
-)
+@pytest.mark.parametrize("pose", [(0.0, 1.0, (0.0, 0.0)), (8.0, 0.75, (-4.0, -12.0)), (-6.0, 0.7, (5.0, -14.0))])
 def test_the_centroid_lies_on_the_landmark_axis(shape: str, fit: str, pose: tuple) -> None:
     landmarks = moved(*pose)
     _, alpha = wear(GREY, params(shape, fit), landmarks)

@@ -24,9 +24,7 @@ def test_the_file_stands_alone(exported: Path, contract: Contract) -> None:
     assert b".py" not in exported.read_bytes()  # no stack traces with the paths of this machine
 
 
-def test_embeddings_are_those_of_torch_at_any_batch(
-    exported: Path, encoder: FaceEncoder, faces: np.ndarray
-) -> None:
+def test_embeddings_are_those_of_torch_at_any_batch(exported: Path, encoder: FaceEncoder, faces: np.ndarray) -> None:
     with torch.inference_mode():
         raw = encoder(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255).numpy()
     lengths = np.sqrt((raw.astype(np.float64) ** 2).sum(axis=1))

@@ -82,9 +82,7 @@ def named(check: Check) -> set[str]:
     return {failing.face_id for failing in check.failing}
 
 
-def test_good_tables_pass(
-    aligned: pd.DataFrame, variants: pd.DataFrame, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_good_tables_pass(aligned: pd.DataFrame, variants: pd.DataFrame, capfd: pytest.CaptureFixture[str]) -> None:
     results = [
         validate("faces", aligned, FACES, 3),
         validate("aligned", aligned, ALIGNED, 0),
@@ -174,9 +172,7 @@ def test_a_shift_of_many_faces_fails_and_a_warning_does_not(aligned: pd.DataFram
     assert only_failure(validate("aligned", aligned, ALIGNED, 0)).severity == "warning"
 
 
-def test_variants_keep_their_parents_and_a_balanced_grid(
-    aligned: pd.DataFrame, variants: pd.DataFrame
-) -> None:
+def test_variants_keep_their_parents_and_a_balanced_grid(aligned: pd.DataFrame, variants: pd.DataFrame) -> None:
     training = variants.index[variants["d_operator"] == "mix"]
     cell = variants.index[(variants["d_operator"] == "blur") & (variants["d_severity"] == 2)]
     orphan, moved, lost = training[0], training[1], cell[0]
@@ -214,9 +210,7 @@ def test_reports_are_offline_deterministic_and_strict(aligned: pd.DataFrame) -> 
     assert not any(outside in page for outside in ("http", "src=", "<link", "@import"))
     report = json.loads(to_json(result), parse_constant=lambda token: pytest.fail(f"{token} is not JSON"))
     failed = {check["name"]: check for check in report["checks"] if not check["success"]}
-    assert failed["q_brightness in range"]["failing"] == [
-        {"face_id": aligned.at[3, "face_id"], "value": "inf"}
-    ]
+    assert failed["q_brightness in range"]["failing"] == [{"face_id": aligned.at[3, "face_id"], "value": "inf"}]
 
 
 def test_bad_settings_are_refused(aligned: pd.DataFrame) -> None:

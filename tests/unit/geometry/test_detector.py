@@ -115,9 +115,7 @@ def candidate(x: float, y: float, side: float, score: float) -> np.ndarray:
 
 
 def test_candidates_of_one_face_are_averaged_by_score() -> None:
-    faces = _merge(
-        np.stack([candidate(12, 0, 100, 0.3), candidate(0, 0, 100, 0.9), candidate(300, 0, 50, 0.8)])
-    )
+    faces = _merge(np.stack([candidate(12, 0, 100, 0.3), candidate(0, 0, 100, 0.9), candidate(300, 0, 50, 0.8)]))
     np.testing.assert_allclose(faces[:, 14], [0.9, 0.8])
     np.testing.assert_allclose(faces[:, 0], [(0.9 * 0 + 0.3 * 12) / 1.2, 300], rtol=1e-6)
     np.testing.assert_allclose(faces[0, 4], 53, rtol=1e-6)

@@ -54,9 +54,7 @@ def test_roll_is_the_slope_of_the_eye_line_at_any_yaw_and_pitch() -> None:
 
 def test_scale_and_place_do_not_matter() -> None:
     points = project(GRID, 1500.0)
-    np.testing.assert_allclose(
-        pose_from_landmarks(points * 7.5 - 300), pose_from_landmarks(points), atol=1e-3
-    )
+    np.testing.assert_allclose(pose_from_landmarks(points * 7.5 - 300), pose_from_landmarks(points), atol=1e-3)
 
 
 def test_missing_points_give_nan_and_spare_their_neighbours() -> None:

@@ -16,9 +16,7 @@ def by_least_squares(points: np.ndarray) -> tuple[np.ndarray, float]:
         wanted += [u, v]
     (a, b, tx, ty), *_ = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)
     matrix = np.array([[a, -b, tx], [b, a, ty]])
-    missed = [
-        np.sum((matrix @ [x, y, 1] - t) ** 2) for (x, y), t in zip(points, ARCFACE_TEMPLATE, strict=True)
-    ]
+    missed = [np.sum((matrix @ [x, y, 1] - t) ** 2) for (x, y), t in zip(points, ARCFACE_TEMPLATE, strict=True)]
     return matrix, float(np.sqrt(np.mean(missed)))
 
 
@@ -37,9 +35,7 @@ def test_agrees_with_least_squares_face_by_face() -> None:
     scale=st.floats(0.05, 50),
     shift=st.tuples(st.floats(-5000, 5000), st.floats(-5000, 5000)),
 )
-def test_undoes_any_similarity_of_the_template(
-    angle: float, scale: float, shift: tuple[float, float]
-) -> None:
+def test_undoes_any_similarity_of_the_template(angle: float, scale: float, shift: tuple[float, float]) -> None:
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     moved = ARCFACE_TEMPLATE @ turn.T + shift
     (matrix,), (miss,) = similarity(moved[None])

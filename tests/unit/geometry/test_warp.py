@@ -65,9 +65,7 @@ def test_a_face_has_the_same_bytes_alone_and_in_any_batch() -> None:
     matrices = np.stack([placed(0.2 + 0.07 * k, 9.0 * k, 45, 40) for k in range(40)])
     together = warp(images, matrices, "cpu")
     backwards = warp(images[::-1], matrices[::-1], "cpu")[::-1]
-    alone = np.concatenate(
-        [warp([image], matrix[None], "cpu") for image, matrix in zip(images, matrices, strict=True)]
-    )
+    alone = np.concatenate([warp([image], matrix[None], "cpu") for image, matrix in zip(images, matrices, strict=True)])
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(together, backwards)
 

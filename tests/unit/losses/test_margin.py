@@ -13,9 +13,7 @@ from stages.lib.losses.margin import KINDS, MarginHead, additive, angular, margi
 ANGULAR = {"arcface", "elastic_arc"}
 
 
-def loss_in_loops(
-    raw: Tensor, centres: Tensor, labels: Tensor, margins: Tensor, kind: str, scale: float
-) -> float:
+def loss_in_loops(raw: Tensor, centres: Tensor, labels: Tensor, margins: Tensor, kind: str, scale: float) -> float:
     """The equations of the papers, one sample and one class at a time, in double precision."""
     total = 0.0
     for sample, label, margin in zip(raw.double(), labels.tolist(), margins.double().tolist(), strict=True):
@@ -53,9 +51,7 @@ def test_golden_value_of_one_sample_at_sixty_degrees() -> None:
     label, margin = torch.tensor([0]), torch.tensor([math.pi / 6])
     # cos(60 + 30 degrees) = 0, so both classes are equally likely.
     assert margin_loss(cosine, label, margin, angular, 64.0).item() == pytest.approx(math.log(2), abs=1e-4)
-    assert margin_loss(cosine, label, torch.tensor([0.5]), additive, 64.0).item() == pytest.approx(
-        math.log(2)
-    )
+    assert margin_loss(cosine, label, torch.tensor([0.5]), additive, 64.0).item() == pytest.approx(math.log(2))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,20 +15,14 @@ subject_lists = st.lists(st.integers(-3, 9), min_size=1, max_size=25)
 @given(subject_lists)
 def test_all_pairs_equals_the_double_loop(subjects: list[int]) -> None:
     protocol = all_pairs(np.array(subjects), max_impostors=1000, seed=0)
-    expected = {
-        (i, j, subjects[i] == subjects[j]) for i in range(len(subjects)) for j in range(i + 1, len(subjects))
-    }
-    listed = list(
-        zip(protocol.left.tolist(), protocol.right.tolist(), protocol.genuine.tolist(), strict=True)
-    )
+    expected = {(i, j, subjects[i] == subjects[j]) for i in range(len(subjects)) for j in range(i + 1, len(subjects))}
+    listed = list(zip(protocol.left.tolist(), protocol.right.tolist(), protocol.genuine.tolist(), strict=True))
     assert len(listed) == len(expected)
     assert set(listed) == expected
 
 
 @given(subject_lists, st.integers(0, 60), st.integers(0, 5))
-def test_sample_keeps_every_genuine_pair_and_never_crosses_subjects(
-    subjects: list[int], most: int, seed: int
-) -> None:
+def test_sample_keeps_every_genuine_pair_and_never_crosses_subjects(subjects: list[int], most: int, seed: int) -> None:
     faces = np.array(subjects)
     protocol = all_pairs(faces, most, seed)
     everything = all_pairs(faces, 1000, seed)

@@ -40,8 +40,7 @@ def published(fixed_reshape: bool) -> onnx.ModelProto:
     ]
     inputs = [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, 112, 112])]
     inputs += [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(w.dtype), w.shape)
-        for n, w in weights.items()
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(w.dtype), w.shape) for n, w in weights.items()
     ]
     inputs.append(helper.make_tensor_value_info("left_over", TensorProto.FLOAT, [4]))  # no node reads it
     outputs = [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [1, DIM])]
@@ -67,9 +66,7 @@ def reference(faces: np.ndarray, contract: InputContract) -> np.ndarray:
     model = published(fixed_reshape=True)
     inputs = {"left_over": np.zeros(4, np.float32)}
     run = ReferenceEvaluator(model)
-    return np.concatenate(
-        [run.run(None, {**inputs, "data": contract.prepare(face[None])})[0] for face in faces]
-    )
+    return np.concatenate([run.run(None, {**inputs, "data": contract.prepare(face[None])})[0] for face in faces])
 
 
 @pytest.mark.parametrize(("fixed_reshape", "batch"), [(False, 8), (True, 1)])

@@ -40,9 +40,7 @@ def test_served_models_take_the_pixels_as_they_are() -> None:
     np.testing.assert_array_equal(SERVED_INPUT.prepare(FACES), FACES)
 
 
-@pytest.mark.parametrize(
-    "faces", [FACES[0], FACES.astype(np.float32), FACES[:, :100], FACES.transpose(0, 3, 1, 2)]
-)
+@pytest.mark.parametrize("faces", [FACES[0], FACES.astype(np.float32), FACES[:, :100], FACES.transpose(0, 3, 1, 2)])
 def test_other_faces_are_refused(faces: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected uint8"):
         SERVED_INPUT.prepare(faces)

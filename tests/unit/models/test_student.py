@@ -28,9 +28,7 @@ def test_the_embedding_in_plain_steps() -> None:
             encoder.embed[0],
             encoder.embed[1],
         )
-        pooled = torch.stack(
-            [(features[:, c] * kernel[c, 0]).sum(dim=(1, 2)) for c in range(features.shape[1])], dim=1
-        )
+        pooled = torch.stack([(features[:, c] * kernel[c, 0]).sum(dim=(1, 2)) for c in range(features.shape[1])], dim=1)
         pooled = (pooled - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
         wanted = pooled @ linear.weight.T
         wanted = (wanted - last.running_mean) / (last.running_var + last.eps).sqrt() * last.weight + last.bias

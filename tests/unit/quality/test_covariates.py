@@ -106,8 +106,7 @@ def test_geometry_in_source_pixels() -> None:
 
 def test_sharpness_falls_with_every_step_of_blur(photographs: np.ndarray) -> None:
     blurred = [
-        np.stack([cv2.GaussianBlur(face, (0, 0), sigma) for face in photographs])
-        for sigma in (0.7, 1.2, 2.0, 3.5)
+        np.stack([cv2.GaussianBlur(face, (0, 0), sigma) for face in photographs]) for sigma in (0.7, 1.2, 2.0, 3.5)
     ]
     sharpness = np.stack([measure(faces)["q_sharpness"] for faces in [photographs, *blurred]])
     assert (np.diff(sharpness, axis=0) < 0).all()

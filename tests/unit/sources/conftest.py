@@ -20,9 +20,7 @@ def real() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         folder = os.environ.get("FACE_TEST_DATA")
         if not folder or not (Path(folder) / name).is_dir():
-            pytest.skip(
-                f"no folder {name} of real files: set FACE_TEST_DATA to where the test data is unpacked"
-            )
+            pytest.skip(f"no folder {name} of real files: set FACE_TEST_DATA to where the test data is unpacked")
         return Path(folder) / name
 
     return find

@@ -99,9 +99,7 @@ def test_a_pickle_that_expands_is_refused(tmp_path: Path) -> None:
         _open(tmp_path, data)
 
 
-@pytest.mark.parametrize(
-    "content", [([b"a"], [True]), ([b"a", "b"], [True]), ([], []), ([b"a", b"b"], [2]), b"ab"]
-)
+@pytest.mark.parametrize("content", [([b"a"], [True]), ([b"a", "b"], [True]), ([], []), ([b"a", b"b"], [2]), b"ab"])
 def test_wrong_shape(tmp_path: Path, content: object) -> None:
     with pytest.raises(ConfigError, match="two images"):
         _open(tmp_path, pickle.dumps(content))
@@ -120,15 +118,11 @@ def test_real_set_against_plain_pickle_and_the_lists_of_lfw(real: Callable[[str]
         by_cv2 = np.asarray(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB))
         assert np.array_equal(by_cv2, np.asarray(Image.open(io.BytesIO(image)).convert("RGB")))
 
-    first_fold = [
-        p for p in open_source("lfw", real("lfw")).pairs() if p.protocol == "lfw-view2" and p.fold == 0
-    ]
+    first_fold = [p for p in open_source("lfw", real("lfw")).pairs() if p.protocol == "lfw-view2" and p.fold == 0]
     assert [p.same for p in pairs] == [p.same for p in first_fold]
     # The same image of LFW is the same record, and a pseudo-subject never spans two of LFW's people.
     names = {
-        (a, b)
-        for p, q in zip(pairs, first_fold, strict=True)
-        for a, b in ((p.name_a, q.name_a), (p.name_b, q.name_b))
+        (a, b) for p, q in zip(pairs, first_fold, strict=True) for a, b in ((p.name_a, q.name_a), (p.name_b, q.name_b))
     }
     assert len(names) == len(records)
     people = defaultdict(set)

@@ -83,12 +83,8 @@ def test_a_truncated_file_keeps_what_is_whole(image_payload: Payload, write_rec:
     assert "declares 49 bytes where 32 are left" in last.reason
 
 
-@pytest.mark.parametrize(
-    ("label", "why"), [(0.5, "0.5 is no identity"), (float("nan"), "nan is no"), (-1.0, "-1.0")]
-)
-def test_labels_that_are_no_identity(
-    image_payload: Payload, write_rec: Write, label: float, why: str
-) -> None:
+@pytest.mark.parametrize(("label", "why"), [(0.5, "0.5 is no identity"), (float("nan"), "nan is no"), (-1.0, "-1.0")])
+def test_labels_that_are_no_identity(image_payload: Payload, write_rec: Write, label: float, why: str) -> None:
     (entry,) = _all(write_rec({0: image_payload(0, label, b"image")}))
     assert isinstance(entry, Unreadable) and why in entry.reason
 
@@ -157,18 +153,12 @@ def test_identity_records_of_the_real_set_give_the_same_people(real: Callable[[s
 
 
 @pytest.mark.parametrize("indexed", [True, False])
-def test_file_that_mxnet_wrote_against_its_list(
-    real: Callable[[str], Path], tmp_path: Path, indexed: bool
-) -> None:
+def test_file_that_mxnet_wrote_against_its_list(real: Callable[[str], Path], tmp_path: Path, indexed: bool) -> None:
     folder = real("insightface_formats") / "real_mxnet_sample"
     for name in ("train.rec", "train.idx")[: 1 + indexed]:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     listed = [line.split("\t") for line in (folder / "train.lst").read_text().splitlines()]
     records = [r for r in _all(tmp_path) if isinstance(r, Record)]
-    assert [(r.name, r.subject) for r in records] == [
-        (key, f"id_{int(label):07d}") for key, label, _ in listed
-    ]
-    assert [r.image for r in records] == [
-        image for _, image in _jpegs_by_marker((folder / "train.rec").read_bytes())
-    ]
+    assert [(r.name, r.subject) for r in records] == [(key, f"id_{int(label):07d}") for key, label, _ in listed]
+    assert [r.image for r in records] == [image for _, image in _jpegs_by_marker((folder / "train.rec").read_bytes())]
     assert all(_same_pixels(r.image) for r in records)

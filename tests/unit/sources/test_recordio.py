@@ -15,9 +15,7 @@ Pack = Callable[[bytes], bytes]
 
 # Payloads that hold the magic word often, on and off 4-byte boundaries.
 payloads = st.lists(st.one_of(st.just(MAGIC), st.binary(max_size=9)), max_size=8).map(b"".join)
-shared = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
-)
+shared = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
 
 
 @shared

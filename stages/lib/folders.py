@@ -1,0 +1,33 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def new_folder(destination: Path) -> Iterator[Path]:
+    """Fill a temporary sibling that takes the destination's place only if the block ends without an error."""
+    building = destination.with_name(f".{destination.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    yield building
+    take_place(building, destination)
+
+
+def take_place(building: Path, destination: Path) -> None:
+    """Rename a finished folder to its destination, in place of an older one.
+
+    Two renames and only then the removal: a kill at any point leaves a whole folder, under one name or another.
+    """
+    outgoing = destination.with_name(f".{destination.name}.old.building")
+    shutil.rmtree(outgoing, ignore_errors=True)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    if destination.exists():
+        os.replace(destination, outgoing)
+    os.replace(building, destination)
+    shutil.rmtree(outgoing, ignore_errors=True)

@@ -1,0 +1,31 @@
+"""A teacher's templates and trained students in small, for the stages that come after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.lib.models.checkpoint import ModelSpec, save_model
+from stages.lib.models.student import build_encoder
+
+DIM = 8
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., Path]:
+    """Write untrained encoders as if `distill` had: one folder a seed, with the validation error given."""
+
+    def make(errors: dict[int, float]) -> Path:
+        folder = tmp_path / "student"
+        for seed, error in errors.items():
+            torch.manual_seed(seed)
+            encoder = build_encoder("test_efficientnet", DIM, 32)
+            encoder(torch.rand(8, 3, 112, 112))
+            spec = ModelSpec(architecture=encoder.architecture, metrics={"val_eer": error})
+            save_model(folder / f"seed-{seed}", encoder.eval(), spec)
+        return folder
+
+    return make

@@ -1,0 +1,83 @@
+"""Every seed is trained once, a killed run goes on, and equal inputs give equal weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from stages import distill, synthesize
+from stages.distill import Inputs
+from stages.lib.models.checkpoint import WEIGHTS, load_model, read_spec
+from stages.lib.runtime import Runtime
+from stages.params import Distill, Student, Synthesize, load
+
+Make = Callable[..., Any]
+DIM = 8
+
+
+@pytest.fixture
+def student() -> Student:
+    template = load().students["template"]
+    return template.model_copy(update={"backbone": "test_efficientnet", "output_stride": 32, "embedding": DIM})
+
+
+@pytest.fixture
+def params() -> Distill:
+    return load().distill.model_copy(update={"seeds": (1, 2), "epochs": 2, "batch": 3})
+
+
+@pytest.fixture
+def inputs(face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path) -> Inputs:
+    rows = face_rows()
+    aligned = make_table(rows, "aligned")
+    wanted = Synthesize(seed=1, grid={}, grid_faces=1, variants=1, probabilities={"jpeg": 1.0})
+    random = np.random.default_rng(0).normal(size=(rows.num_rows, DIM))
+    unit = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
+    vectors = pa.FixedSizeListArray.from_arrays(unit.ravel(), DIM)
+    templates = pa.table({"face_id": rows["face_id"], "template": vectors})
+    variants = synthesize.run(wanted, aligned.path, tmp_path / "variants", runtime)
+    return Inputs(aligned, variants, make_table(templates, "templates"))
+
+
+def test_a_killed_run_trains_no_seed_twice(
+    student: Student,
+    params: Distill,
+    inputs: Inputs,
+    runtime: Runtime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    distill.run("whole", student, params, inputs, tmp_path / "whole", runtime)
+    saved: list[str] = []
+
+    def die_at_the_second(folder: Path, *args: Any) -> Any:
+        saved.append(folder.name)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        return save_model(folder, *args)
+
+    save_model = distill.save_model
+    monkeypatch.setattr(distill, "save_model", die_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        distill.run("cut", student, params, inputs, tmp_path / "cut", runtime)
+    assert not (tmp_path / "cut").exists()  # an interrupted run never looks finished
+    monkeypatch.setattr("stages.lib.training.loop._step", pytest.fail)  # both seeds had finished their steps
+    distill.run("cut", student, params, inputs, tmp_path / "cut", runtime)
+
+    for seed in params.seeds:
+        whole, cut = (tmp_path / name / f"seed-{seed}" for name in ("whole", "cut"))
+        assert (whole / WEIGHTS).read_bytes() == (cut / WEIGHTS).read_bytes()
+        assert load_model(cut)[0].architecture.embedding == DIM
+        assert set(read_spec(cut).metrics) == {"val_eer", "val_template"}
+    assert read_spec(cut).weights_sha256 != read_spec(tmp_path / "cut" / "seed-1").weights_sha256
+    one, two, mean = (pd.read_csv(tmp_path / "cut" / name / "history.csv") for name in ("seed-1", "seed-2", ""))
+    assert mean["epoch"].tolist() == one["epoch"].tolist() == [1, 2]
+    np.testing.assert_allclose(mean["loss_total"], (one["loss_total"] + two["loss_total"]) / 2, rtol=1e-5)
+    assert mean.equals(pd.read_csv(tmp_path / "whole" / "history.csv"))
+    assert not any(path.is_file() for path in (runtime.scratch / "distill").rglob("*"))

@@ -1,0 +1,63 @@
+"""The best seed on validation people ships, with its contract; what is too large or too different does not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages import export
+from stages.lib.codec import decode
+from stages.lib.deploy.session import FaceModel
+from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.runtime import Runtime
+from stages.params import Export
+
+Make = Callable[..., Any]
+PARAMS = Export(min_cosine=0.9999, parity_faces=5, max_mb=8.0)
+
+
+def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
+    trained: Callable[..., Path],
+    face_rows: Make,
+    make_table: Make,
+    runtime: Runtime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    aligned, out = make_table(face_rows()), tmp_path / "exported"
+    students = trained({2: 0.1, 10: 0.3})
+    export.run(PARAMS, "small", students, aligned.path, out, runtime)
+    about = json.loads((out / "model.json").read_text())
+    assert about["shipped"] == "seed-2"
+    assert sorted(file.name for file in (out / "replicas").iterdir()) == ["seed-10.onnx", "seed-2.onnx"]
+    shipped = (out / "model.onnx").read_bytes()
+    assert shipped == (out / "replicas" / "seed-2.onnx").read_bytes()
+    assert about["bytes"] == len(shipped)
+    assert about["contract"]["hashes"]["aligned"] == aligned.content_id
+    assert min(figures["min_cosine"] for figures in about["parity"].values()) > PARAMS.min_cosine
+    with np.load(out / "golden.npz") as golden:
+        assert golden["embeddings"].shape == (8, 8)
+        first = decode(aligned.read(["image"])["image"][0].as_py())
+        assert not (golden["faces"] == first).all(axis=(1, 2, 3)).any()  # no face of a source that may not travel
+
+    def write_too_much(encoder: object, path: Path, contract: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(9 * 2**20))
+
+    monkeypatch.setattr(export, "export_encoder", write_too_much)
+    with pytest.raises(GateFailed, match=r"9\.00 MB, more than export\.max_mb 8\.0"):
+        export.run(PARAMS, "small", students, aligned.path, out, runtime)
+    assert (out / "model.onnx").read_bytes() == shipped
+    assert FaceModel(out / "model.onnx").contract.version == about["contract"]["version"]
+
+
+def test_a_student_that_was_not_trained_says_so(
+    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="no trained seed; run `python -m stages distill small`"):
+        export.run(PARAMS, "small", tmp_path / "nothing", make_table(face_rows()).path, tmp_path / "exported", runtime)

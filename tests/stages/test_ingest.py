@@ -1,0 +1,113 @@
+"""Whatever lies in a source becomes a face or a reject with a reason, also when the run is killed half-way."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from stages import ingest
+from stages.lib.codec import decode_untrusted, encode_png
+from stages.lib.errors import ConfigError
+from stages.lib.runtime import Runtime
+from stages.params import Ingest
+
+PEOPLE = 10
+HOSTILE = {  # name in the source -> reason
+    "p0/notes.txt": "not an image",
+    "p1/half.jpg": "truncated or corrupt",
+    "p2/large.png": "70x70 is larger than 4000 pixels",
+    "p3/empty.png": "empty file",
+    "stray.png": "lies in no person's folder",
+    "p5/copy.png": "same bytes as p4/0.png, which is of another person (p4)",
+}
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Ingest:
+    """A folder of ten people with two photographs each, and six files that are no faces."""
+    source = tmp_path / "source"
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (PEOPLE, 2, 24, 24, 3), np.uint8)
+    for person, number in np.ndindex(PEOPLE, 2):
+        folder = source / f"p{person}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(encode_png(images[person, number]))
+    jpeg = io.BytesIO()
+    Image.fromarray(random.integers(0, 256, (40, 40, 3), np.uint8)).save(jpeg, "JPEG")
+    (source / "p0/notes.txt").write_text("taken on a sunny day")
+    (source / "p1/half.jpg").write_bytes(jpeg.getvalue()[:-300])
+    (source / "p2/large.png").write_bytes(encode_png(np.zeros((70, 70), np.uint8)))
+    (source / "p3/empty.png").touch()
+    (source / "stray.png").write_bytes(encode_png(images[0, 0]))
+    (source / "p5/copy.png").write_bytes(encode_png(images[4, 0]))
+    return Ingest(
+        source="folder",
+        path=str(source),
+        licence="CC0-1.0",
+        seed=1,
+        val_fraction=0.2,
+        test_fraction=0.3,
+        max_pixels=4000,
+        shard_mb=0.01,
+    )
+
+
+def test_nothing_is_lost_and_people_are_in_one_split(params: Ingest, runtime: Runtime, tmp_path: Path) -> None:
+    table = ingest.run(params, tmp_path / "faces", runtime)
+    table.verify()
+    rejects = {row["name"]: row["reason"] for row in table.rejects().to_pylist()}
+    assert set(rejects) == set(HOSTILE)
+    assert [name for name, reason in HOSTILE.items() if not rejects[name].startswith(reason)] == []
+    rows = table.read(["face_id", "name", "subject_id", "split", "licence", "width"]).to_pylist()
+    assert len(table.shards) > 1
+    assert [row["face_id"] for row in rows] == sorted(row["face_id"] for row in rows)
+    assert {row["name"] for row in rows} == {f"p{p}/{n}.png" for p in range(PEOPLE) for n in range(2)}
+    assert {(row["licence"], row["width"]) for row in rows} == {("CC0-1.0", 24)}
+    splits = defaultdict(set)
+    for row in rows:
+        splits[row["subject_id"]].add(row["split"])
+    assert sorted(split for person in splits.values() for split in person) == ["test"] * 3 + ["train"] * 5 + ["val"] * 2
+    assert pq.read_table(table.path / "pairs.parquet").num_rows == 0
+
+
+def test_a_killed_run_goes_on_where_it_stopped(
+    params: Ingest, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "BLOCK", 4)  # 26 files: seven blocks
+    whole = ingest.run(params, tmp_path / "whole", runtime)
+    decoded: list[bytes] = []
+
+    def die_at(place: int) -> Callable[[bytes, int], np.ndarray]:
+        def decode(data: bytes, max_pixels: int) -> np.ndarray:
+            if len(decoded) == place:
+                raise KeyboardInterrupt
+            decoded.append(data)
+            return decode_untrusted(data, max_pixels)
+
+        return decode
+
+    monkeypatch.setattr(ingest, "decode_untrusted", die_at(14))
+    with pytest.raises(KeyboardInterrupt):
+        ingest.run(params, tmp_path / "faces", runtime)
+    assert not (tmp_path / "faces").exists()
+    decoded.clear()
+    monkeypatch.setattr(ingest, "decode_untrusted", die_at(99))
+    table = ingest.run(params, tmp_path / "faces", runtime)
+    assert len(decoded) == 25 - 12  # three blocks of four were done; the stray file is never decoded
+    assert table.content_id == whole.content_id
+    assert list((runtime.scratch / "ingest").iterdir()) == []
+
+
+def test_a_source_without_a_face_is_refused(params: Ingest, runtime: Runtime, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no usable face among 26 entries"):
+        ingest.run(params.model_copy(update={"max_pixels": 100}), tmp_path / "faces", runtime)
+    assert not (tmp_path / "faces").exists()
+    with pytest.raises(ConfigError, match="does not exist"):
+        ingest.run(params.model_copy(update={"path": str(tmp_path / "nowhere")}), tmp_path / "faces", runtime)

@@ -1,0 +1,84 @@
+"""The grid is of test people only, variants of the others only, and each says how it was made."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+import torch
+
+from stages import synthesize
+from stages.lib.codec import decode
+from stages.lib.degrade.chain import replay
+from stages.lib.runtime import Runtime
+from stages.lib.table import Table
+from stages.params import Synthesize
+
+Make = Callable[..., Any]
+GRID = {"blur": (2, 4), "mask": (1,)}
+PARAMS = Synthesize(
+    seed=1, grid=GRID, grid_faces=100, variants=11, probabilities={"noise": 0.5, "mask": 0.3, "jpeg": 0.5}
+)
+EACH = 3
+
+
+def test_rows_of_the_grid_and_of_training(
+    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aligned: Table = make_table(face_rows())
+    table = synthesize.run(PARAMS, aligned.path, tmp_path / "variants", runtime)
+    rows = table.read(table.columns).to_pylist()
+    parents = {row["face_id"]: row for row in aligned.read(aligned.columns).to_pylist()}
+    cells = Counter((row["split"], row["d_operator"], row["d_severity"]) for row in rows)
+    assert cells == {
+        **{("test", operator, level): 2 * EACH for operator, levels in GRID.items() for level in levels},
+        **{(split, "random", 0): 2 * EACH * PARAMS.variants for split in ("train", "val")},
+    }
+    ids = [row["face_id"] for row in rows]
+    assert ids == sorted(set(ids))
+    for row in rows:
+        parent = parents[row["parent_id"]]
+        assert (row["subject_id"], row["split"]) == (parent["subject_id"], parent["split"])
+        assert row["d_seed"] == 1
+        used = [step["operator"] for step in json.loads(row["d_params"])]
+        assert used == [row["d_operator"]] or (row["d_operator"] == "random" and set(used) <= set(PARAMS.probabilities))
+        assert row["mask_worn"] == ("mask" in used)
+    assert not [name for name in table.columns if name.startswith("q_")]  # those are the clean parent's
+
+    some = rows[::7]
+    clean = torch.from_numpy(np.stack([decode(parents[row["parent_id"]]["image"]) for row in some]))
+    points = np.array([row["landmarks"] for row in some], np.float32).reshape(-1, 5, 2)
+    again = replay(clean.permute(0, 3, 1, 2), points, [row["d_params"] for row in some])
+    stored = np.stack([decode(row["image"]) for row in some])
+    np.testing.assert_array_equal(again.permute(0, 2, 3, 1).numpy(), stored)
+
+    monkeypatch.setattr(synthesize, "BATCH", 2)
+    assert synthesize.run(PARAMS, aligned.path, tmp_path / "again", runtime).content_id == table.content_id
+
+
+def test_the_grid_takes_whole_people_up_to_its_limit(
+    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    aligned = make_table(face_rows(splits=["test"] * 5))
+    params = PARAMS.model_copy(update={"grid": {"blur": (1,)}, "grid_faces": 3 * EACH + 1, "variants": 0})
+    table = synthesize.run(params, aligned.path, tmp_path / "variants", runtime)
+    people = Counter(table.read(["subject_id"])["subject_id"].to_pylist())
+    assert sorted(people.values()) == [EACH] * 3
+
+
+def test_a_shard_without_faces_is_passed_on(
+    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    rows: pa.Table = face_rows(splits=["train"], each=2)
+    aligned = make_table(rows, shards=3)  # the third is empty
+    params = PARAMS.model_copy(update={"variants": 1})
+    table = synthesize.run(params, aligned.path, tmp_path / "variants", runtime)
+    assert [shard.rows for shard in table.shards] == [1, 1, 0]
+    assert table.read(["face_id"], ds.field("split") == "test").num_rows == 0

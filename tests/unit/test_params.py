@@ -1,0 +1,125 @@
+"""`params.yaml` is read strictly: what is wrong is refused by its dotted name."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.lib.errors import ConfigError
+from stages.params import PATH, explain, load, read_yaml
+
+Edit = Callable[[str, Any], Path]
+GONE = object()
+
+
+@pytest.fixture
+def edit(tmp_path: Path) -> Edit:
+    """Write the committed params with one key changed, added or taken away."""
+
+    def write(key: str, value: Any) -> Path:
+        document = read_yaml(PATH)
+        *parents, last = key.split(".")
+        section = document
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        if value is GONE:
+            del section[last]
+        path = tmp_path / "params.yaml"
+        YAML(typ="safe", pure=True).dump(document, path)
+        return path
+
+    return write
+
+
+def test_the_committed_file_is_valid_and_frozen() -> None:
+    params = load()
+    assert isinstance(params.distill.lr, float)
+    with pytest.raises(ValueError, match="frozen"):
+        params.distill.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "0.0001"])
+def test_every_way_to_write_a_float_is_one(tmp_path: Path, text: str) -> None:
+    line = next(line for line in PATH.read_text().splitlines() if line.strip().startswith("lr:"))
+    path = tmp_path / "params.yaml"
+    path.write_text(PATH.read_text().replace(line, f"{line.partition('lr:')[0]}lr: {text}"))
+    params = load(path)
+    assert 1e-4 in (params.distill.lr, params.teach.train.lr)
+
+
+# key, value, what the error must name and say
+INVALID: dict[str, tuple[str, Any, str]] = {
+    "unknown key": ("align.max_residuals", 3.0, r"align\.max_residuals: Extra inputs"),
+    "unknown section": ("synthesise", {}, "synthesise: Extra inputs"),
+    "lost key": ("distill.lr", GONE, r"distill\.lr: Field required"),
+    "lost section": ("validate", GONE, "validate: Field required"),
+    "number as text": ("distill.lr", "1e-3", r"distill\.lr: .*valid number"),
+    "fraction for a count": ("distill.epochs", 1.5, r"distill\.epochs: .*integer"),
+    "yes for a count": ("distill.epochs", True, r"distill\.epochs: .*integer"),
+    "share above one": ("ingest.test_fraction", 1.1, r"ingest\.test_fraction: .*less than or equal to 1"),
+    "endless rate": ("distill.lr", float("inf"), r"distill\.lr: .*finite"),
+    "no rate": ("distill.lr", float("nan"), r"distill\.lr"),
+    "unknown operator": ("synthesize.grid.rain", [1], r"synthesize\.grid\.rain"),
+    "unknown source": ("ingest.source", "celeba", r"ingest\.source: .*'orl'"),
+    "no seed": ("distill.seeds", [], r"distill\.seeds"),
+    "negative seed": ("distill.seeds", [1, -1], r"distill\.seeds\.1: .*greater than or equal to 0"),
+    "seed twice": ("distill.seeds", [1, 1], r"distill\.seeds: .*twice"),
+    "batch of one": ("distill.batch", 1, r"distill\.batch"),
+    "unknown control": ("students.template.control", "nobody", r"template\.control names no student: 'nobody'"),
+    "unknown shipped student": ("reference.student", "nobody", r"reference\.student names no student: 'nobody'"),
+    "no student": ("students", {}, "students"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "message"), INVALID.values(), ids=INVALID)
+def test_invalid_params_are_refused_by_name(edit: Edit, key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refused:
+        load(edit(key, value))
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["teacher", "../elsewhere", "a@b", ""])
+def test_a_student_keeps_to_a_folder_of_its_own(edit: Edit, name: str) -> None:
+    students = read_yaml(PATH)["students"]
+    with pytest.raises(ConfigError, match=rf"students\.{name}"):
+        load(edit("students", {**students, name: students["control"]}))
+
+
+@pytest.mark.parametrize("data", [b"", b"a: [", b"\xff\xfe\x00", b"ingest:\n  seed: 1\n  seed: 2\n"])
+def test_what_is_not_params_says_where(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "params.yaml").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"params\.yaml"):
+        load(tmp_path / "params.yaml")
+    with pytest.raises(ConfigError, match=r"nothing\.yaml"):
+        load(tmp_path / "nothing.yaml")
+
+
+def test_a_date_is_text(edit: Edit) -> None:
+    assert load(edit("ingest.licence", datetime.date(2024, 1, 31))).ingest.licence == "2024-01-31"
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+    if not isinstance(values, Mapping) or not values:
+        yield prefix
+        return
+    for name, value in values.items():
+        yield from leaves(value, f"{prefix}.{name}" if prefix else name)
+
+
+def test_explain_covers_every_key_with_a_meaning() -> None:
+    params = read_yaml(PATH)
+    explained = {key: meaning for key, _, meaning in explain()}
+    assert [key for key, meaning in explained.items() if not meaning] == []
+    student = next(iter(params["students"]))
+    written = {key.replace(f"students.{student}.", "students.NAME.") for key in leaves(params)}
+    written = {key for key in written if not key.startswith("students.") or ".NAME." in key}
+    mappings = ("validate.ranges", "synthesize.grid", "synthesize.probabilities")  # their keys are data
+    covered = {next((m for m in mappings if key.startswith(f"{m}.")), key) for key in written}
+    assert covered - set(explained) - {"evaluate.peers"} == set()
+    assert {key for key in explained if not key.startswith("evaluate.peers.")} - covered == set()

@@ -1,0 +1,68 @@
+"""A profile sets exactly its keys, and `default` takes every one of them back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from stages.lib.errors import ConfigError
+from stages.params import PATH, load, read_yaml
+from stages.profiles import apply, names, read
+
+OTHERS = sorted(set(names()) - {"default"})
+
+
+def keys(values: dict[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in values.items():
+        whole = name.endswith("=") or not isinstance(value, dict)
+        found |= {prefix + name} if whole else keys(value, f"{prefix}{name}.")
+    return found
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    return Path(shutil.copy(PATH, tmp_path / "params.yaml"))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_default_takes_back_what_a_profile_sets(params: Path, name: str) -> None:
+    committed = read_yaml(PATH)
+    changes = apply(name, params)
+    assert changes
+    assert load(params) != load(PATH)
+    assert set(apply("default", params)) == set(changes)
+    assert read_yaml(params) == committed
+    assert apply("default", params) == {}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_profile_sets_only_what_default_can_restore(name: str) -> None:
+    assert keys(read(name)) <= keys(read("default"))
+
+
+@pytest.mark.parametrize("name", names())
+def test_comments_and_other_keys_survive(params: Path, name: str) -> None:
+    params.write_text(params.read_text().replace("max_residual: 12.0", "max_residual: 7.5"))
+    apply(name, params)
+    assert load(params).align.max_residual == 7.5
+    comments = [line.partition("#")[2] for line in PATH.read_text().splitlines() if "#" in line]
+    assert [line.partition("#")[2] for line in params.read_text().splitlines() if "#" in line] == comments
+
+
+def test_a_profile_that_does_not_fit_leaves_the_file_alone(params: Path) -> None:
+    with pytest.raises(ConfigError, match="no profile 'huge'"):
+        apply("huge", params)
+    document = read_yaml(params)
+    document["students"] = {"mine": document["students"]["control"]}
+    document["reference"]["student"] = "mine"
+    YAML(typ="safe", pure=True).dump(document, params)
+    before = params.read_bytes()
+    with pytest.raises(ConfigError, match=r"sets students\.template\..* has no 'template'"):
+        apply("lfw", params)
+    assert params.read_bytes() == before
+    assert [file.name for file in params.parent.iterdir()] == ["params.yaml"]

@@ -1,0 +1,40 @@
+"""The machine is read from the environment and cannot be set wrong in silence."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stages.lib.errors import ConfigError, TransientError
+from stages.lib.executor import run_jobs
+from stages.lib.runtime import Runtime
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"DEVICE": "meta", "THREADS": "3", "WORKERS": "2", "SCRATCH": "here"}.items():
+        monkeypatch.setenv(f"STAGES_{name}", value)
+    runtime = Runtime.from_environment()
+    assert (runtime.device, runtime.threads, runtime.workers) == ("meta", 3, 2)
+    assert runtime.scratch == Path("here")
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "", "1.5"])
+def test_a_wrong_count_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("STAGES_WORKERS", value)
+    with pytest.raises(ConfigError, match="STAGES_WORKERS"):
+        Runtime.from_environment()
+
+
+def test_one_worker_runs_jobs_in_order() -> None:
+    done: list[int] = []
+    for count, _ in enumerate(run_jobs([lambda n=n: done.append(n) for n in range(3)], workers=1), start=1):
+        assert done == list(range(count))
+    assert done == [0, 1, 2]
+
+
+def test_a_worker_that_is_killed_is_worth_another_try() -> None:
+    with pytest.raises(TransientError, match="STAGES_WORKERS"):
+        list(run_jobs([partial(os._exit, 1)] * 3, workers=2))
