@@ -63,6 +63,15 @@ def build(
 
 
 @app.command()
+def graph() -> None:
+    """Print the graph of dvc.yaml as a Mermaid flowchart: the picture in the README."""
+    from flows import dvc
+    from flows.picture import mermaid
+
+    typer.echo(mermaid(dvc.graph(Path.cwd())))
+
+
+@app.command()
 def server(port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = PORT) -> None:
     """Start the Prefect server and its pages on http://127.0.0.1:4200; needed to look at past runs.
 

@@ -6,6 +6,7 @@ second time, and keeps the logs. `dvc repro` at the shell does the same work.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,8 +25,10 @@ from prefect.futures import PrefectFuture, as_completed
 from flows import dvc
 from stages.lib.errors import TransientError
 
-REPORT = Path("data/reports/report.html")
+REPORT = Path("data/reports/report/report.html")
 LOCK = Path(".dvc/tmp/build.lock")
+HEADLINE = re.compile(r"[.:](clean_all|degraded_mean)\.(eer|fnmr@1e-2|rank1)(_low|_high|_verdict)?$")
+MOST_ROWS = 200  # of metrics that have no headline
 
 Submit = Callable[[dvc.Node, list[PrefectFuture[str]]], PrefectFuture[str]]
 
@@ -187,10 +190,19 @@ def _judge(stage: str, future: PrefectFuture[str], seconds: float) -> Done:
 def publish(root: Path, done: list[Done]) -> None:
     """Leave what people look for on the flow run's page: what ran, the metrics, and where the report is."""
     create_markdown_artifact(_summary(done), key="build-summary", description="What this build did")
-    if rows := dvc.metrics_diff(root):
+    if rows := headline(dvc.metrics_diff(root)):
         create_table_artifact(rows, key="metrics", description="Tracked metrics against the last commit")
     if (root / REPORT).is_file():
         create_link_artifact((root / REPORT).as_uri(), link_text=str(REPORT), key="report")
+
+
+def headline(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Pick what a person wants of a thousand metrics.
+
+    That is each model's clean faces and its mean over the grid, and by how much students differ from their
+    controls there. Metrics of another shape are all kept, up to `MOST_ROWS`.
+    """
+    return [row for row in rows if HEADLINE.search(row["metric"])] or rows[:MOST_ROWS]
 
 
 def _summary(done: list[Done]) -> str:

@@ -54,7 +54,8 @@ def run(
         on_line: called in this thread with each line, without its end.
         environment: variables to set over those of this process.
         timeout: seconds that the command may take; none means no limit.
-        grace: seconds between SIGTERM and SIGKILL, so that training can write a checkpoint.
+        grace: seconds between SIGTERM and SIGKILL, for a command that cleans up. The stages need none: they
+            go on from their last shard or checkpoint.
         cancelled: asked several times a second; true stops the command.
 
     Returns:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Grid
 
@@ -148,10 +149,13 @@ def reference() -> None:
 @app.command()
 def params() -> None:
     """Explain every key of params.yaml, and check the file that is here."""
-    grid = Grid("key", "type", "meaning", title="params.yaml")
+    grid = Grid(title="params.yaml", box=SIMPLE_HEAD)
+    grid.add_column("key", no_wrap=True)  # the middle of a key must not be cut
+    grid.add_column("type", max_width=20)
+    grid.add_column("meaning")
     for row in explain():
         grid.add_row(*row)
-    Console().print(grid)
+    Console(markup=False).print(grid)  # brackets are lists here
     load()
     _say("params.yaml is valid")
 
@@ -184,6 +188,14 @@ def _student(params: Params, name: str) -> Student:
     return params.students[name]
 
 
+def _may_pass(error: Exception) -> bool:
+    """Whether a rerun may go well: the machine, or its accelerator, lacked room or an answer."""
+    if isinstance(error, OSError):
+        return error.errno in PASSING
+    # torch's class by its name: this module must not load torch
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def _say(text: str) -> None:
     print(text, flush=True)
 
@@ -199,10 +211,10 @@ def main() -> None:
     except StageError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         code = error.exit_code
-    except (MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in PASSING:
+    except (MemoryError, OSError, RuntimeError) as error:
+        if not _may_pass(error):
             raise
-        print(f"{type(error).__name__}: {error or 'out of memory'}; try again", file=sys.stderr)
+        print(f"{type(error).__name__}: {str(error) or 'out of memory'}; try again", file=sys.stderr)
         code = TransientError.exit_code
     if code == 0 and sys.argv[1:2] and sys.argv[1] in STAGES and "--help" not in sys.argv:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.lib.codec import Pixels, decode_untrusted, encode_png
 from stages.lib.errors import ConfigError
-from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.fingerprint import code_version, fingerprint, sha256_file
 from stages.lib.geometry.detector import FaceDetector, detector_help, find_yunet
 from stages.lib.geometry.template import SIZE, similarity
 from stages.lib.geometry.warp import warp
@@ -23,7 +23,7 @@ from stages.lib.sources import crop_landmarks
 from stages.lib.table import ShardResult, Table, conform, map_shards, reject_rows
 from stages.params import Align
 
-BATCH = 64
+BATCH = 16  # whole source images are in memory, and photographs are large
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ def run(params: Align, source: Path, destination: Path, runtime: Runtime) -> Tab
         ConfigError: landmarks are missing and neither detector weights nor a known crop are there.
     """
     faces = Table.open(source)
-    landmarker = Landmarker(_weights(params), params.score_threshold)
-    key = fingerprint(params.model_dump_json(), faces.content_id, code_version())
+    weights = _weights(params)
+    landmarker = Landmarker(weights, params.score_threshold)
+    detector = sha256_file(weights) if weights else ""
+    key = fingerprint(params.model_dump_json(), faces.content_id, code_version(), detector)
     function = partial(_align_shard, landmarker, params.max_residual, runtime.device)
     return map_shards(faces, destination, function, runtime.scratch / "align" / key, runtime, "align")
 

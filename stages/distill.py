@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from stages.lib.fingerprint import code_version, fingerprint
-from stages.lib.folders import take_place
+from stages.lib.folders import new_folder
 from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.student import FaceEncoder, build_encoder
 from stages.lib.runtime import Runtime
@@ -58,7 +58,11 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
         rows += history
         spec = ModelSpec(
             architecture=encoder.architecture,
-            provenance={"data": inputs.content_id, "params": key, "code": code_version()},
+            provenance={
+                "data": inputs.content_id,
+                "params": fingerprint(student.model_dump_json(), params.model_dump_json()),
+                "code": code_version(),
+            },
             metrics={k: v for k, v in history[-1].items() if k.startswith("val_")},
         )
         folder = workspace / "done" / f"seed-{seed}"
@@ -67,7 +71,8 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     curves = pd.DataFrame(rows).groupby("epoch", as_index=False).mean()
     _write(curves, workspace / "done")
 
-    take_place(workspace / "done", destination)
+    with new_folder(destination) as building:  # a copy: scratch may lie on another file system
+        shutil.copytree(workspace / "done", building, dirs_exist_ok=True)
     shutil.rmtree(workspace)
     eer = curves["val_eer"].iloc[-1]
     return f"{name}: {len(faces)} faces of {len(faces.subjects)} people, {len(params.seeds)} seeds, val EER {eer:.4f}"
@@ -95,6 +100,7 @@ def _train(
     workspace: Path,
     runtime: Runtime,
 ) -> tuple[FaceEncoder, list[dict[str, float]]]:
+    torch.set_num_threads(runtime.threads)
     torch.manual_seed(seed)
     encoder = build_encoder(student.backbone, student.embedding, student.output_stride)
     sizes = Sizes(student.embedding, len(faces.subjects), faces.templates.shape[1])

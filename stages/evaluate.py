@@ -98,7 +98,8 @@ def _candidates(
     found = [teacher_candidate(TEACHER, inputs.teacher, runtime.device, runtime.threads)]
     for name, student in students.items():
         found += student_candidates(name, student.control, inputs.exported[name], runtime.threads)
-    return found + [peer_candidate(name, p.model, p.contract, runtime.threads) for name, p in params.peers.items()]
+    threads = runtime.threads
+    return found + [peer_candidate(name, p.model, p.contract, threads, p.sha256) for name, p in params.peers.items()]
 
 
 def _exam(params: Evaluate, aligned: Table, faces: pa.Table, grid: Grid, pairs: Path) -> tuple[Exam, list[str]]:

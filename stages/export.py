@@ -48,7 +48,7 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
     with new_folder(destination) as building:
         for seed in runtime.progress(seeds, f"export {name}", "seeds", total=len(seeds)):
             path = building / "replicas" / f"{seed.name}.onnx"
-            parity[seed.name] = _export(params, name, seed, faces, table.content_id, path)
+            parity[seed.name] = _export(params, name, seed, faces, table, path)
         best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
         shutil.copyfile(building / "replicas" / f"{best}.onnx", building / "model.onnx")
         model = FaceModel(building / "model.onnx", runtime.threads)
@@ -61,23 +61,24 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
     return f"export {name}: {best} ships, {size / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
 
 
-def _export(params: Export, name: str, seed: Path, faces: Pixels, data: str, path: Path) -> dict[str, float]:
+def _export(params: Export, name: str, seed: Path, faces: Pixels, table: Table, path: Path) -> dict[str, float]:
     encoder, spec = load_model(seed)
-    export_encoder(encoder, path, _contract(name, seed.name, spec, data))
+    export_encoder(encoder, path, _contract(name, seed.name, spec, table))
     size = path.stat().st_size / 2**20
     if size > params.max_mb:
         raise GateFailed(f"{seed} exports to {size:.2f} MB, more than export.max_mb {params.max_mb}")
     return check_parity(encoder, path, faces, params.min_cosine).figures()
 
 
-def _contract(name: str, seed: str, spec: ModelSpec, data: str) -> Contract:
+def _contract(name: str, seed: str, spec: ModelSpec, table: Table) -> Contract:
+    licences = sorted(set(table.read(["licence"])["licence"].to_pylist()))
     return Contract(
         name=name,
         version=f"{seed}-{spec.weights_sha256[:12]}",
         input=SERVED_INPUT,
         score=ScoreContract(dim=spec.architecture.embedding),
-        licence="as the training data and teacher allow: see data/README.md",
-        hashes={**spec.provenance, "weights": spec.weights_sha256, "aligned": data},
+        licence=f"of the faces: {', '.join(licences)}; the teacher's licence holds as well",
+        hashes={**spec.provenance, "weights": spec.weights_sha256, "aligned": table.content_id},
     )
 
 

@@ -34,7 +34,7 @@ def run(params: Ingest, destination: Path, runtime: Runtime) -> Table:
         ConfigError: the source is missing, laid out otherwise, or holds no usable face.
     """
     path = Path(params.path)
-    source = open_source(params.source, None if _is_empty(path) else path, params.licence)
+    source = open_source(params.source, _given(params.source, path), params.licence)
     key = fingerprint(params.model_dump_json(), code_version(), stamp(path))
     workspace = runtime.scratch / "ingest" / key
     workspace.mkdir(parents=True, exist_ok=True)
@@ -51,16 +51,18 @@ def run(params: Ingest, destination: Path, runtime: Runtime) -> Table:
     split = split_subjects(subjects, params.val_fraction, params.test_fraction, params.seed)
     shards, repeated = sort_blocks(blocks, params.shard_mb * 2**20, workspace, partial(_with_split, split))
     rejects = pa.concat_tables([*(pq.read_table(_rejects(workspace, s)) for s in starts), repeated])
+    out = sum(pq.read_metadata(shard).num_rows for shard in shards) + rejects.num_rows
+    if out != len(source):
+        raise StageError(f"{len(source)} entries went in, {out} came out; {workspace} is kept to see why")
     table = publish(destination, shards, rejects, {"pairs": _pairs(source, blocks)})
-    if table.entries != len(source):
-        raise StageError(f"{len(source)} entries went in, {table.entries} came out; {workspace} is kept to see why")
     shutil.rmtree(workspace)
     return table
 
 
-def _is_empty(path: Path) -> bool:
-    """An empty folder stands for "none given": the reader then uses the package that carries its source."""
-    return path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
+def _given(source: str, path: Path) -> Path | None:
+    """The path, or none where the source comes in a package and the folder is left empty."""
+    empty = path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
+    return None if empty and source == "orl" else path
 
 
 def _read_block(source: Source, start: int, max_pixels: int, workspace: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -16,14 +16,41 @@ from stages.lib.errors import ConfigError
 
 PATH = Path("params.yaml")
 
+# What the library has, written down so that reading params loads no torch; tests hold them to it.
+SEVERITIES: Final[Mapping[str, int]] = {
+    "low_resolution": 5,
+    "blur": 4,
+    "motion_blur": 4,
+    "noise": 4,
+    "jpeg": 4,
+    "exposure": 4,
+    "mask": 3,
+    "misalignment": 4,
+}
+"""Degradation operator -> its hardest severity; the mildest is 1."""
+COVARIATES: Final = (
+    "q_sharpness",
+    "q_brightness",
+    "q_contrast",
+    "q_overexposed",
+    "q_underexposed",
+    "q_interocular",
+    "q_face_size",
+    "q_yaw",
+    "q_pitch",
+    "q_roll",
+    "q_alignment_residual",
+)
+"""Columns that align measures."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 StudentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder, and a stage of DVC
-OPERATORS = "low_resolution|blur|motion_blur|noise|jpeg|exposure|mask|misalignment"
-Operator = Annotated[str, Field(pattern=f"^({OPERATORS})$")]
+Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
+Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
 Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos"]
 Stride = Literal[8, 16, 32]
 ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb"]
@@ -37,7 +64,7 @@ class Section(BaseModel):
 
 class Ingest(Section):
     source: Literal["orl", "folder", "lfw", "rec", "bin"] = Field(description="which reader")
-    path: str = Field(description="where the source lies; left empty, `orl` comes from its pip package")
+    path: str = Field(description="where the source lies; an empty folder: `orl` comes from its pip package")
     licence: str | None = Field(description="text that travels with every face; empty: the reader's own")
     seed: Seed = Field(description="of the split by subject")
     val_fraction: Share = Field(description="people of the training side kept for validation")
@@ -55,19 +82,50 @@ class Align(Section):
     max_residual: Weight = Field(description="rms misfit to the template, in template pixels; worse is rejected")
 
 
+class Range(NamedTuple):
+    """Bounds of a column, both inclusive; written `[low, high]` or `[low, high, mostly]`."""
+
+    low: float
+    high: float
+    mostly: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the faces that must lie inside."""
+
+
 class Validate(Section):
     min_rows: Count = Field(description="fewest faces in a table")
     min_subjects: Count = Field(description="fewest people in a table")
     max_reject_share: Share = Field(description="rejects among all rows that came in")
-    ranges: dict[str, tuple[float, float]] = Field(description="bounds of `q_*` that every face must keep")
+    ranges: dict[Covariate, Range] = Field(
+        description="of `q_*`: [low, high] holds for every face, [low, high, mostly] for that share of them"
+    )
+
+    @field_validator("ranges")
+    @classmethod
+    def _ranges_hold_something(cls, ranges: dict[str, Range]) -> dict[str, Range]:
+        for name, bounds in ranges.items():
+            if bounds.low > bounds.high:
+                raise ValueError(f"{name} runs from {bounds.low:g} down to {bounds.high:g}: put the lower one first")
+        return ranges
 
 
 class Synthesize(Section):
     seed: Seed = Field(description="of the operators' draws and of the people in the grid")
-    grid: dict[Operator, tuple[Count, ...]] = Field(description="severities of each operator in the test grid")
+    grid: Annotated[dict[Operator, Annotated[tuple[Count, ...], Field(min_length=1)]], Field(min_length=1)] = Field(
+        description="severities of each operator in the test grid"
+    )
     grid_faces: Count = Field(description="most test faces in the grid; whole people, drawn by hash")
     variants: Annotated[int, Field(ge=0)] = Field(description="random training variants of each training face")
     probabilities: dict[Operator, Share] = Field(description="of each operator in a training variant")
+
+    @field_validator("grid")
+    @classmethod
+    def _severities_exist_once(cls, grid: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        for name, severities in grid.items():
+            if len(set(severities)) < len(severities):
+                raise ValueError(f"{name} names a severity twice")
+            if max(severities) > SEVERITIES[name]:
+                raise ValueError(f"{name} has severities 1 to {SEVERITIES[name]}, not {max(severities)}")
+        return grid
 
 
 class Identity(Section):
@@ -85,13 +143,16 @@ class Schedule(Section):
     lr: Positive = Field(description="highest; rises over the warm-up, falls as a cosine")
     weight_decay: Weight = Field(description="of AdamW")
     warmup: Share = Field(description="share of all steps")
-    degraded: Share = Field(description="chance that a face is shown as one of its training variants")
     flip: Share = Field(description="chance of a mirrored face; its teacher template includes the mirror image")
 
 
 class Adopt(Section):
     model: str = Field(description="a known name, or a path to an .onnx")
     contract: ContractName = Field(description="by path: the input that the model was made for")
+    sha256: str | None = Field(
+        description="by path: of the file; DVC sees these params and not the file, so a swap must fail here",
+        default=None,
+    )
 
 
 class TrainTeacher(Schedule):
@@ -109,6 +170,7 @@ class Teach(Section):
 
 
 class Distill(Schedule):
+    degraded: Share = Field(description="chance that a face is shown as one of its training variants")
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = Field(description="each student is trained once per seed")
 
     @field_validator("seeds")
@@ -127,6 +189,12 @@ class Objectives(Section):
     identity: Identity
     template: Template
 
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> Objectives:
+        if self.identity.weight == self.template.weight == 0:
+            raise ValueError("identity.weight and template.weight are both 0: nothing is left to train for")
+        return self
+
 
 class Student(Section):
     backbone: str = Field(description="a timm name")
@@ -134,6 +202,15 @@ class Student(Section):
     embedding: Count = Field(description="length; with a template objective, the teacher's")
     control: str | None = Field(description="the student that this one is judged against; empty: it is a control")
     objectives: Objectives = Field(description="what the student is trained for; weight 0 switches one off")
+
+    def held_equal(self) -> dict[str, object]:
+        """Key -> value of what a student shares with its control: all but what the comparison is about."""
+        return {
+            "backbone": self.backbone,
+            "output_stride": self.output_stride,
+            "embedding": self.embedding,
+            "objectives.identity": self.objectives.identity,
+        }
 
 
 class Export(Section):
@@ -146,7 +223,9 @@ class Evaluate(Section):
     seed: Seed = Field(description="of the bootstrap and of the impostor pairs")
     replicates: Count = Field(description="of the identity bootstrap")
     max_impostors: Count = Field(description="impostor pairs, drawn by seed where there are more")
-    fmr_targets: tuple[Annotated[float, Field(ge=0, lt=1)], ...] = Field(description="where FNMR is reported")
+    fmr_targets: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = Field(
+        description="where FNMR is reported"
+    )
     peers: dict[str, Adopt] = Field(description="other ONNX models measured beside ours")
 
 
@@ -173,11 +252,24 @@ class Params(Section):
     def _names_exist(self) -> Params:
         if "teacher" in self.students:
             raise ValueError("students.teacher would overwrite the teacher's folder: choose another name")
-        for name, student in self.students.items():
-            if student.control is not None and student.control not in self.students:
-                raise ValueError(f"students.{name}.control names no student: {student.control!r}")
         if self.reference.student not in self.students:
             raise ValueError(f"reference.student names no student: {self.reference.student!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _controls_are_controls(self) -> Params:
+        for name, student in self.students.items():
+            if student.control is None:
+                continue
+            key = f"students.{name}.control"
+            if student.control not in self.students:
+                raise ValueError(f"{key} names no student: {student.control!r}")
+            if student.control == name:
+                raise ValueError(f"{key} names the student itself: leave it empty, or name another student")
+            theirs = self.students[student.control].held_equal()
+            differing = [part for part, value in student.held_equal().items() if value != theirs[part]]
+            if differing:
+                raise ValueError(f"{key}: {student.control!r} has another {' and '.join(differing)}; make them equal")
         return self
 
 

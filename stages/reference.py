@@ -22,7 +22,6 @@ from stages.params import Reference
 
 BATCH = 64
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-MAX_IMPOSTORS = 100_000
 
 
 def run(params: Reference, aligned: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
@@ -36,7 +35,7 @@ def run(params: Reference, aligned: Path, exported: Path, destination: Path, run
     model = FaceModel(exported / "model.onnx", runtime.threads)
     faces, embeddings = _embed(table, model, runtime)
     codes = pd.factorize(faces["subject_id"], sort=True)[0].astype(np.int64)
-    pairs = all_pairs(codes, MAX_IMPOSTORS, seed=0)
+    pairs = all_pairs(codes, max_impostors=0, seed=0)
     left, right = pairs.left[pairs.genuine], pairs.right[pairs.genuine]
     if not len(left):
         raise ConfigError(f"{aligned}: no test person has two faces, so there is no genuine score to freeze")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
 
@@ -18,7 +18,7 @@ from stages.lib.codec import Pixels, decode, encode_png
 from stages.lib.degrade import Degraded, degrade, training_variant
 from stages.lib.fingerprint import code_version, fingerprint
 from stages.lib.runtime import Runtime
-from stages.lib.table import ShardResult, Table, conform, map_shards, reject_rows
+from stages.lib.table import CORE, ShardResult, Table, conform, map_shards, reject_rows
 from stages.params import Synthesize
 
 BATCH = 128
@@ -94,7 +94,7 @@ def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
     count = len(ids)
     labels = faces["mask_worn"].to_pylist()
     worn = [bool(label) or '"mask"' in steps for label, steps in zip(labels, done.params, strict=True)]
-    columns: Mapping[str, pa.Array] = {
+    columns: dict[str, pa.Array] = {
         # the parent's hash first: variants of a sorted table are sorted
         "face_id": pa.array([f"{face}-{cell.suffix}" for face in ids], pa.string()),
         "parent_id": pa.array(ids, pa.string()),
@@ -105,6 +105,10 @@ def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
         "d_params": pa.array(done.params, pa.string()),
         "d_seed": pa.array([seed] * count, pa.int64()),
     }
+    moved = pa.array(['"misalignment"' in steps for steps in done.params], pa.bool_())
+    for name in ("landmarks", "box", "transform"):  # they belong to the parent's pixels, no longer to these
+        field = CORE.field(name)
+        columns[name] = pc.if_else(moved, pa.scalar(None, field.type), faces[name].combine_chunks().cast(field.type))
     kept = faces.drop_columns([c for c in faces.column_names if c in columns or c.startswith("q_")])
     for name, column in columns.items():
         kept = kept.append_column(name, column)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from stages.lib.codec import decode
-from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.fingerprint import code_version, fingerprint, sha256_file
 from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.student import build_encoder
 from stages.lib.models.teacher import open_teacher, save_adopted
@@ -35,11 +36,16 @@ def run(params: Teach, source: Path, teacher: Path, templates: Path, runtime: Ru
     key = fingerprint(params.model_dump_json(), aligned.content_id, code_version())
     workspace = runtime.scratch / "teach" / key
     if params.mode == "adopt":
-        save_adopted(teacher, params.adopt.model, params.adopt.contract, runtime.threads)
+        adopt = params.adopt
+        save_adopted(teacher, adopt.model, adopt.contract, runtime.threads, adopt.sha256)
     else:
         _train(params.train, aligned, teacher, workspace, runtime)
+    # the model itself is in the key: another file under the same name must not go on with these templates
+    key = fingerprint(*(sha256_file(file) for file in sorted(teacher.iterdir())))
     function = partial(_templates, teacher, runtime.device, runtime.threads)
-    return map_shards(aligned, templates, function, workspace / "templates", runtime, "templates")
+    table = map_shards(aligned, templates, function, workspace / f"templates-{key}", runtime, "templates")
+    shutil.rmtree(workspace)
+    return table
 
 
 def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> ShardResult:
@@ -62,11 +68,12 @@ def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> Sha
 def _train(params: TrainTeacher, aligned: Table, destination: Path, workspace: Path, runtime: Runtime) -> None:
     arrays = workspace / "faces"
     faces, unseen = (load_faces(aligned, None, None, split, arrays, runtime) for split in ("train", "val"))
+    torch.set_num_threads(runtime.threads)
     torch.manual_seed(params.seed)
     encoder = build_encoder(params.backbone, params.embedding, params.output_stride)
     sizes = Sizes(params.embedding, len(faces.subjects), template=0)
     objectives = Objectives({"identity": params.identity.model_dump()}, sizes)
-    recipe = Recipe(**params.model_dump(include=set(Recipe.__dataclass_fields__)))
+    recipe = Recipe(degraded=0.0, **params.model_dump(include=set(Recipe.__dataclass_fields__) - {"degraded"}))
     validation = Validation(unseen, runtime.device)
     checkpoint = workspace / "checkpoint.pt"
     history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, "teacher")

@@ -43,6 +43,8 @@ def decode_untrusted(data: bytes, max_pixels: int) -> Pixels:
             image = Image.open(io.BytesIO(data), formats=ALLOWED)
     except Image.DecompressionBombError as error:  # PIL's own bound, whatever ours is
         raise BadImage("more pixels than Pillow agrees to decode") from error
+    except MemoryError:
+        raise  # the machine's fault and not the image's
     except Exception as error:  # PIL raises many kinds on hostile bytes
         raise BadImage(f"not an image ({type(error).__name__})") from error
     width, height = image.size
@@ -52,6 +54,8 @@ def decode_untrusted(data: bytes, max_pixels: int) -> Pixels:
         raise BadImage(f"{width}x{height} is smaller than {MIN_SIDE} pixels a side")
     try:
         return np.asarray(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+    except MemoryError:
+        raise  # the machine's fault and not the image's
     except Exception as error:
         raise BadImage(f"truncated or corrupt ({type(error).__name__})") from error
 

@@ -15,18 +15,18 @@ def new_folder(destination: Path) -> Iterator[Path]:
     building = destination.with_name(f".{destination.name}.building")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    yield building
-    take_place(building, destination)
+    try:
+        yield building
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)  # it may hold faces
+        raise
+    _take_place(building, destination)
 
 
-def take_place(building: Path, destination: Path) -> None:
-    """Rename a finished folder to its destination, in place of an older one.
-
-    Two renames and only then the removal: a kill at any point leaves a whole folder, under one name or another.
-    """
+def _take_place(building: Path, destination: Path) -> None:
+    # two renames and only then the removal: a kill at any point leaves a whole folder, under one name or another
     outgoing = destination.with_name(f".{destination.name}.old.building")
     shutil.rmtree(outgoing, ignore_errors=True)
-    destination.parent.mkdir(parents=True, exist_ok=True)
     if destination.exists():
         os.replace(destination, outgoing)
     os.replace(building, destination)

@@ -15,6 +15,7 @@ from stages.lib.errors import ConfigError
 from stages.params import PATH, load, read_yaml
 
 _FOLDER = Path(__file__).parent
+_COMMENTS = 26  # the column of the comments beside values
 
 
 def names() -> list[str]:
@@ -60,6 +61,8 @@ def apply(name: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
         if section.get(last) != value:
             changes[".".join(key)] = (section.get(last), value)
             section[last] = _one_line(value) if isinstance(value, list) else value
+            if beside := section.ca.items.get(last):
+                beside[2].column = _COMMENTS  # a long value has pushed it away, and it must come back
     text = io.StringIO()
     yaml.dump(document, text)
     _replace(path, text.getvalue())

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilterId,
 )
 
-from flows.build import LOCK, BuildFailed, build
+from flows.build import LOCK, MOST_ROWS, REPORT, BuildFailed, build, headline
 from flows.deployments import read
 from tests.flows.conftest import Toy
 
@@ -34,17 +34,32 @@ def artifact(key: str) -> str:
 def test_stages_run_in_order_siblings_at_once_and_what_is_current_is_skipped(toy: Toy) -> None:
     toy.plan("left", "meet")
     toy.plan("right", "meet")
+    (toy.root / REPORT).parent.mkdir(parents=True)
+    (toy.root / REPORT).touch()
     assert set(build(repo=str(toy.root), jobs=2).values()) == {"ran"}
     order = toy.ran()
     assert order[0] == "ingest" and order[-1] == "join" and len(order) == 4
     assert "join:size" in artifact("metrics")
     assert "| join | ran |" in artifact("build-summary")
+    assert artifact("report") == f"[{REPORT}]({(toy.root / REPORT).as_uri()})"
 
     assert set(build(repo=str(toy.root)).values()) == {"current"}
     (toy.root / "params.yaml").write_text("left: 2\n")
     assert build(repo=str(toy.root), stages=["left"]) == {"ingest": "current", "left": "ran"}
     assert build(repo=str(toy.root), stages=["right"], force=True) == {"ingest": "current", "right": "ran"}
     assert toy.ran() == ["left", "right"]
+
+
+def test_the_metrics_table_holds_what_a_person_wants() -> None:
+    figures = ["eer", "eer_low", "eer_verdict", "fnmr@1e-2_high", "rank1", "auc"]
+    keys = [f"{cell}.{figure}" for cell in ("clean_all", "clean", "degraded_mean", "blur-2") for figure in figures]
+    rows = [{"metric": f"metrics.json:{of}.{key}"} for of in ("teacher", "difference.tiny") for key in keys]
+    chosen = {row["metric"].partition(":")[2] for row in headline(rows)}
+    cells = {f"{of}.{cell}" for of in ("teacher", "difference.tiny") for cell in ("clean_all", "degraded_mean")}
+    assert chosen == {f"{cell}.{figure}" for cell in cells for figure in figures[:-1]}
+
+    strangers = [{"metric": f"other.json:loss.{epoch}"} for epoch in range(MOST_ROWS + 1)]
+    assert headline(strangers) == strangers[:MOST_ROWS]
 
 
 def test_transient_failures_are_retried_and_a_failed_gate_blocks_what_waits_for_it(toy: Toy) -> None:

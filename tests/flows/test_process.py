@@ -60,16 +60,16 @@ def test_a_stopped_command_leaves_nobody_behind(tmp_path: Path, alive: Callable[
     assert not alive(int(lines[0]))
 
 
-def test_a_command_has_time_to_write_a_checkpoint(tmp_path: Path) -> None:
+def test_a_command_has_time_to_clean_up(tmp_path: Path) -> None:
     code = (
         "import pathlib, signal, sys, time\n"
-        "def save(*_): time.sleep(0.3); pathlib.Path('checkpoint').touch(); sys.exit(1)\n"
-        "signal.signal(signal.SIGTERM, save); print('ready', flush=True); time.sleep(60)\n"
+        "def clean(*_): time.sleep(0.3); pathlib.Path('cleaned').touch(); sys.exit(1)\n"
+        "signal.signal(signal.SIGTERM, clean); print('ready', flush=True); time.sleep(60)\n"
     )
     lines: list[str] = []
     with pytest.raises(process.Cancelled):
         process.run(python(code), tmp_path, lines.append, cancelled=lambda: bool(lines))
-    assert (tmp_path / "checkpoint").exists()
+    assert (tmp_path / "cleaned").exists()
 
 
 def test_a_child_that_holds_the_pipe_does_not_hold_the_caller(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from stages import __main__ as cli
 from stages.lib.errors import ConfigError, GateFailed, StageError, TransientError
-from stages.params import read_yaml
+from stages.params import explain, read_yaml
 from stages.profiles import names
 
 Call = Callable[..., tuple[int, str]]
@@ -58,13 +60,33 @@ def test_errors_of_ours_become_exit_codes(
     assert call("ingest") == (code, f"{error.__name__}: what is wrong and what to do\n")
 
 
-def test_an_error_of_the_programmer_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "MemoryError: out of memory; try again\n"),
+        (torch.OutOfMemoryError("of 80 GB"), "OutOfMemoryError: of 80 GB; try again\n"),
+        (OSError(errno.ENOSPC, "no room"), f"OSError: [Errno {errno.ENOSPC}] no room; try again\n"),
+    ],
+    ids=["host", "accelerator", "disk"],
+)
+def test_a_machine_without_room_is_worth_another_try(
+    error: Exception, said: str, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
-        raise ZeroDivisionError
+        raise error
+
+    monkeypatch.setattr("stages.ingest.run", fail)
+    assert call("ingest") == (75, said)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError, FileNotFoundError])
+def test_an_error_of_the_programmer_is_not_hidden(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
 
     monkeypatch.setattr("stages.ingest.run", fail)
     monkeypatch.setattr(sys, "argv", ["stages", "ingest"])
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         cli.main()
 
 
@@ -83,6 +105,9 @@ def test_params_and_profiles_speak(call: Call) -> None:
     code, said = call("params")
     assert code == 0
     assert "params.yaml is valid" in said
+    missing = [key for key, _, _ in explain() if f" {key} " not in said]
+    assert missing == []  # no key is cut, however narrow the terminal
+    assert "[low, high, mostly]" in " ".join(said.split())
     code, said = call("profile")
     assert (code, said) == (0, f"profiles: {', '.join(names())}\n")
     assert call("profile", "huge")[0] == 2

@@ -36,7 +36,7 @@ def params() -> Distill:
 def inputs(face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path) -> Inputs:
     rows = face_rows()
     aligned = make_table(rows, "aligned")
-    wanted = Synthesize(seed=1, grid={}, grid_faces=1, variants=1, probabilities={"jpeg": 1.0})
+    wanted = Synthesize(seed=1, grid={"jpeg": (1,)}, grid_faces=1, variants=1, probabilities={"jpeg": 1.0})
     random = np.random.default_rng(0).normal(size=(rows.num_rows, DIM))
     unit = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(unit.ravel(), DIM)

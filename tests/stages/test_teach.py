@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from stages.lib.codec import decode
-from stages.lib.models.teacher import open_teacher
+from stages.lib.errors import ConfigError
+from stages.lib.models.teacher import open_teacher, save_adopted
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 from stages.params import Params, load
@@ -52,3 +53,11 @@ def test_a_teacher_is_trained(
     settings = params.teach.model_copy(update={"mode": "train", "train": train})
     table = run(settings, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
     assert_templates(table, aligned, tmp_path / "teacher")
+
+
+def test_another_file_than_the_one_declared_is_refused(tmp_path: Path) -> None:
+    swapped = tmp_path / "model.onnx"
+    swapped.write_bytes(b"another model")
+    with pytest.raises(ConfigError, match="params say 00"):
+        save_adopted(tmp_path / "teacher", str(swapped), "raw_rgb", 1, "00")
+    assert not (tmp_path / "teacher").exists()

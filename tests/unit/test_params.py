@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from stages.lib.degrade import OPERATORS
 from stages.lib.errors import ConfigError
-from stages.params import PATH, explain, load, read_yaml
+from stages.lib.geometry.template import ARCFACE_TEMPLATE
+from stages.lib.quality.covariates import covariates
+from stages.params import COVARIATES, PATH, SEVERITIES, explain, load, read_yaml
 
 Edit = Callable[[str, Any], Path]
 GONE = object()
@@ -66,12 +72,32 @@ INVALID: dict[str, tuple[str, Any, str]] = {
     "endless rate": ("distill.lr", float("inf"), r"distill\.lr: .*finite"),
     "no rate": ("distill.lr", float("nan"), r"distill\.lr"),
     "unknown operator": ("synthesize.grid.rain", [1], r"synthesize\.grid\.rain"),
+    "no operator": ("synthesize.grid", {}, r"synthesize\.grid: .*at least 1"),
+    "no severity": ("synthesize.grid.blur", [], r"synthesize\.grid\.blur: .*at least 1"),
+    "severity zero": ("synthesize.grid.blur", [0], r"synthesize\.grid\.blur\.0: .*greater than or equal to 1"),
+    "severity too hard": ("synthesize.grid.mask", [4, 1], r"synthesize\.grid: .*mask has severities 1 to 3, not 4"),
+    "severity twice": ("synthesize.grid.blur", [2, 1, 2], r"synthesize\.grid: .*blur names a severity twice"),
+    "unknown covariate": ("validate.ranges.q_smile", [0.0, 1.0], r"validate\.ranges\.q_smile"),
+    "one bound": ("validate.ranges.q_yaw", [0.0], r"validate\.ranges\.q_yaw"),
+    "bounds upside down": ("validate.ranges.q_yaw", [9.0, -9.0], r"validate\.ranges: .*q_yaw runs from 9 down to -9"),
+    "endless bound": ("validate.ranges.q_yaw", [0.0, float("inf")], r"validate\.ranges\.q_yaw.*finite"),
+    "mostly none": ("validate.ranges.q_yaw", [0.0, 1.0, 0.0], r"validate\.ranges\.q_yaw\.2: .*greater than 0"),
+    "mostly above one": ("validate.ranges.q_yaw", [0.0, 1.0, 1.1], r"q_yaw\.2: .*less than or equal to 1"),
+    "four bounds": ("validate.ranges.q_yaw", [0.0, 1.0, 1.0, 1.0], r"validate\.ranges\.q_yaw"),
+    "no FMR": ("evaluate.fmr_targets", [], r"evaluate\.fmr_targets: .*at least 1"),
+    "degraded faces for the teacher": ("teach.train.degraded", 0.5, r"teach\.train\.degraded: Extra inputs"),
     "unknown source": ("ingest.source", "celeba", r"ingest\.source: .*'orl'"),
     "no seed": ("distill.seeds", [], r"distill\.seeds"),
     "negative seed": ("distill.seeds", [1, -1], r"distill\.seeds\.1: .*greater than or equal to 0"),
     "seed twice": ("distill.seeds", [1, 1], r"distill\.seeds: .*twice"),
     "batch of one": ("distill.batch", 1, r"distill\.batch"),
     "unknown control": ("students.template.control", "nobody", r"template\.control names no student: 'nobody'"),
+    "own control": ("students.template.control", "template", r"template\.control names the student itself"),
+    "other backbone": ("students.control.backbone", "resnet10t", r"template\.control: 'control' has another backbone;"),
+    "other stride": ("students.template.output_stride", 16, r"another output_stride;"),
+    "other length": ("students.control.embedding", 64, r"another embedding;"),
+    "other identity": ("students.control.objectives.identity.margin", 0.4, r"another objectives\.identity;"),
+    "no objective": ("students.control.objectives.identity.weight", 0.0, r"control\.objectives: .*are both 0"),
     "unknown shipped student": ("reference.student", "nobody", r"reference\.student names no student: 'nobody'"),
     "no student": ("students", {}, "students"),
 }
@@ -82,6 +108,28 @@ def test_invalid_params_are_refused_by_name(edit: Edit, key: str, value: Any, me
     with pytest.raises(ConfigError, match=message) as refused:
         load(edit(key, value))
     assert refused.value.exit_code == 2
+
+
+def test_every_difference_to_the_control_is_named(edit: Edit) -> None:
+    control = read_yaml(PATH)["students"]["control"]
+    with pytest.raises(ConfigError, match="another backbone and embedding; make them equal"):
+        load(edit("students.control", {**control, "backbone": "resnet10t", "embedding": 64}))
+
+
+def test_a_range_holds_for_all_faces_or_for_most(edit: Edit) -> None:
+    ranges = load(edit("validate.ranges", {"q_yaw": [-40, 40.0], "q_roll": [0.0, 0.0, 0.5]})).validate_.ranges
+    assert ranges == {"q_yaw": (-40.0, 40.0, 1.0), "q_roll": (0.0, 0.0, 0.5)}
+
+
+def test_the_tables_written_here_are_those_of_the_library() -> None:
+    assert {name: len(operator.levels) for name, operator in OPERATORS.items()} == SEVERITIES
+    measured = covariates(np.zeros((1, 112, 112, 3), np.uint8), ARCFACE_TEMPLATE[None], [0.0], "cpu")
+    assert set(measured) == set(COVARIATES)
+
+
+def test_reading_params_loads_no_torch() -> None:
+    code = "import sys, stages.__main__; raise SystemExit(bool({'torch', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["teacher", "../elsewhere", "a@b", ""])

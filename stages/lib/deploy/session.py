@@ -56,6 +56,11 @@ class FaceModel:
         """
         return embed_batched(self._raw, faces, self.dim, self._batch, flip)
 
-    def _raw(self, faces: Faces) -> Embeddings:
+    def served(self, faces: Faces) -> tuple[Embeddings, Norms]:
+        """What the file itself gives for one batch, untouched: embeddings (N, dim) and norms (N,)."""
         embeddings, norms = self._session.run(["embedding", "norm"], {self._input: self.contract.input.prepare(faces)})
+        return embeddings, norms
+
+    def _raw(self, faces: Faces) -> Embeddings:
+        embeddings, norms = self.served(faces)
         return np.asarray(embeddings * norms[:, None], dtype=np.float32)

@@ -41,29 +41,37 @@ class Adopted(BaseModel):
     sha256: str
 
 
-def open_onnx(model: str, contract: str, threads: int) -> tuple[Path, AdoptedModel, str]:
+def open_onnx(model: str, contract: str, threads: int, sha256: str | None = None) -> tuple[Path, AdoptedModel, str]:
     """Open a known model by name, or any .onnx by path with the contract that params declare.
+
+    Args:
+        model: a name in `KNOWN`, or a path.
+        contract: a name in `PRESETS`; a known model brings its own.
+        threads: that one run may use.
+        sha256: what a file given by path must have; none: not checked.
 
     Returns:
         Its path, the opened model and the licence of its weights.
 
     Raises:
-        ConfigError: no such model, or it does not fit the contract.
+        ConfigError: no such model, it does not fit the contract, or it is another file than the one declared.
     """
     if model in KNOWN:
         path = locate(model)
         return path, AdoptedModel(path, KNOWN[model].input, threads), KNOWN[model].licence
     path = Path(model)
+    if sha256 is not None and path.is_file() and sha256_file(path) != sha256:
+        raise ConfigError(f"{path} has sha256 {sha256_file(path)}, params say {sha256}: restore it, or change params")
     return path, AdoptedModel(path, PRESETS[contract], threads), "as its makers state; not known here"
 
 
-def save_adopted(folder: Path, name: str, contract: str, threads: int) -> AdoptedModel:
+def save_adopted(folder: Path, name: str, contract: str, threads: int, sha256: str | None = None) -> AdoptedModel:
     """Copy an adopted model beside a record of what it is, and open it.
 
     Raises:
         ConfigError: see `open_onnx`.
     """
-    path, opened, licence = open_onnx(name, contract, threads)
+    path, opened, licence = open_onnx(name, contract, threads, sha256)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / MODEL)
     about = Adopted(

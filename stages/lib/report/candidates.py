@@ -108,13 +108,13 @@ def student_candidates(name: str, control: str | None, folder: Path, threads: in
     ]
 
 
-def peer_candidate(name: str, model: str, contract: str, threads: int) -> Candidate:
+def peer_candidate(name: str, model: str, contract: str, threads: int, sha256: str | None = None) -> Candidate:
     """Somebody else's ONNX model, by a known name or a path.
 
     Raises:
         ConfigError: see `open_onnx`.
     """
-    path, opened, _ = open_onnx(model, contract, threads)
+    path, opened, _ = open_onnx(model, contract, threads, sha256)
     identity = fingerprint(sha256_file(path), opened.contract.model_dump_json())
     opener = partial(_reopen, model, contract, threads)
     return Candidate(name, "peer", None, None, identity, opener, _megabytes(path), stored_weights(path))

@@ -24,6 +24,7 @@ def publish(findings: Findings, pictures: Sequence[Picture], destination: Path) 
     write_pages(findings, pictures, building / "report")
     destination.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(destination / "report", ignore_errors=True)
-    for entry in sorted(building.iterdir(), reverse=True):  # metrics.json last: its presence means done
+    (destination / "metrics.json").unlink(missing_ok=True)
+    for entry in sorted(building.iterdir(), key=lambda e: e.name == "metrics.json"):  # last: its presence means done
         os.replace(entry, destination / entry.name)
     building.rmdir()

@@ -109,7 +109,7 @@ class Table:
     @property
     def entries(self) -> int:
         """All that ever came in: what is here, and what was dropped on the way."""
-        return self.rows + pq.read_metadata(self.path / "rejects.parquet").num_rows
+        return self.rows + pq.read_metadata(self.path / REJECTS_FILE).num_rows
 
     def verify(self) -> None:
         """Check every count and hash.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,9 @@ from numpy.typing import NDArray
 
 from stages.lib.codec import decode
 from stages.lib.errors import ConfigError
+from stages.lib.geometry.template import SIZE
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
-
-SIZE = 112
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def load_faces(
     about = clean.read(["face_id", "subject_id"], where)
     ids = about["face_id"].to_pylist()
     if not ids:
-        raise ConfigError(f"{clean.path} has no face in split {split!r}; see `ingest.val_fraction`")
+        raise ConfigError(f"{clean.path} has no face in split {split!r}; see the fractions of `ingest`")
     position = {face: i for i, face in enumerate(ids)}
     parents: list[int] = []
     scans = [clean.scan(["image"], where)]
@@ -98,14 +98,19 @@ def draw(faces: FaceSet, step: int, batch: int, seed: int, degraded: float, flip
     """
     size = min(batch, len(faces))
     epoch, place = divmod(step, steps_per_epoch(len(faces), batch))
-    order = np.random.default_rng([seed, epoch]).permutation(len(faces))
+    order = _order(len(faces), seed, epoch)
     chosen = order[place * size : (place + 1) * size]
-    random = np.random.default_rng([seed, epoch, place])
+    random = np.random.default_rng([seed, epoch, place + 1])  # place 0 would repeat the bits of the order
     rows = chosen.astype(np.int64)
     if faces.variants.shape[1]:
         variant = random.integers(faces.variants.shape[1], size=size)
         rows = np.where(random.random(size) < degraded, faces.variants[chosen, variant], rows)
     return Draw(chosen.astype(np.int64), rows, random.random(size) < flip)
+
+
+@lru_cache(maxsize=1)
+def _order(faces: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([seed, epoch]).permutation(faces)
 
 
 def steps_per_epoch(faces: int, batch: int) -> int:

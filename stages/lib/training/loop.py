@@ -112,7 +112,7 @@ def _batch(faces: FaceSet, step: int, recipe: Recipe, device: str) -> Batch:
     images = faces.images[chosen.rows]
     images[chosen.flipped] = images[chosen.flipped][:, :, ::-1]
     pixels = torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-    generator = torch.Generator(device).manual_seed((recipe.seed << 32) + step)
+    generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
     return Batch(
         pixels,
         torch.from_numpy(faces.labels[chosen.faces]).to(device),

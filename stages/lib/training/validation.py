@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import nn
 
-from stages.lib.metrics.protocol import all_pairs
+from stages.lib.errors import ConfigError
+from stages.lib.metrics.protocol import Protocol, all_pairs
 from stages.lib.metrics.verification import verification
 from stages.lib.training.data import FaceSet
 
@@ -27,6 +29,20 @@ class Validation:
     faces: FaceSet
     device: str
 
+    def __post_init__(self) -> None:
+        """Refuse people that allow no comparison before an epoch is spent.
+
+        Raises:
+            ConfigError: fewer than two people, or nobody with two faces.
+        """
+        genuine = self._pairs.genuine
+        if genuine.all() or not genuine.any():
+            raise ConfigError("validation needs two people, one of them with two faces: raise `ingest.val_fraction`")
+
+    @cached_property
+    def _pairs(self) -> Protocol:
+        return all_pairs(self.faces.labels, MAX_IMPOSTORS, seed=0)
+
     def __call__(self, encoder: nn.Module) -> dict[str, float]:
         """Measure an encoder in eval mode.
 
@@ -37,7 +53,7 @@ class Validation:
         clean = self._embed(encoder, np.arange(len(self.faces)))
         degraded = self.faces.variants.shape[1] > 0
         probes = self._embed(encoder, self.faces.variants[:, 0]) if degraded else clean
-        pairs = all_pairs(self.faces.labels, MAX_IMPOSTORS, seed=0)
+        pairs = self._pairs
         scores = (clean[pairs.left] * probes[pairs.right]).sum(axis=1)
         figures = {"val_eer": verification(scores, pairs.genuine)["eer"]}
         if self.faces.templates.shape[1] == probes.shape[1]:
