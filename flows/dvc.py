@@ -207,7 +207,8 @@ def exit_code(stage: str, ended: int, output: str) -> int:
         The stage's code, negative for a signal (also where the shell reports 128 + signal); 75 if another
         DVC process holds the stage; else the status of `dvc` itself.
     """
-    last = rf"^ERROR: failed to reproduce '{re.escape(stage)}': failed to run: .*, exited with (-?\d+)$"
+    # anywhere in a line: a progress bar that was killed leaves no line end behind it
+    last = rf"ERROR: failed to reproduce '{re.escape(stage)}': failed to run: .*, exited with (-?\d+)$"
     if said := re.search(last, output, re.MULTILINE | re.DOTALL):
         code = int(said[1])
         return 128 - code if 128 < code < 160 else code

@@ -51,6 +51,7 @@ def test_exit_code_is_the_stages_own(code: int, noise: str) -> None:
     ("ended", "output", "code"),
     [
         (255, FAILED.format(137), -9),  # a shell in between reports 128 + signal
+        (255, "seed 2:  65%|###   | 140/217" + FAILED.format(-9), -9),  # a killed progress bar ends no line
         (255, FAILED.format(3).replace("left", "right"), 255),
         (255, "a log line: exited with 3\nERROR: output 'left' does not exist", 255),
         (255, "ERROR: 'left' is busy, it is being blocked by:\n  (PID 7): dvc repro", 75),
