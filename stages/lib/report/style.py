@@ -30,7 +30,6 @@ class Theme:
 
 LIGHT: Final = Theme("light", "#ffffff", "#1c1f23", "#636b74", "#e3e5e8", (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY))
 DARK: Final = Theme("dark", "#1b1f23", "#e6e8ea", "#98a1ab", "#2d3339", (SKY, VERMILION, GREEN, PURPLE, ORANGE, BLUE))
-THEMES: Final = (LIGHT, DARK)
 
 Draw = Callable[[Theme], Figure]
 

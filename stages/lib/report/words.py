@@ -48,12 +48,6 @@ def metric_label(metric: str) -> str:
     return f"{label} at FMR {100 * float(target):g} %" if target else label
 
 
-def percent(estimate: Estimate) -> str:
-    """A rate and its interval in percent: `4.2 (3.1 to 5.6)`."""
-    value = f"{100 * estimate.value:.1f}"
-    return value if math.isnan(estimate.low) else f"{value} {span(estimate)}"
-
-
 def span(estimate: Estimate) -> str:
     """An interval in percent: `(3.1 to 5.6)`; empty where there is none."""
     return "" if math.isnan(estimate.low) else f"({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
