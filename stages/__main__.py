@@ -17,7 +17,7 @@ from rich.table import Table as Grid
 
 from stages.lib.errors import ConfigError, StageError, TransientError
 from stages.lib.runtime import Runtime
-from stages.params import Params, Student, explain, load
+from stages.params import PATH, Params, Student, explain, load, read_yaml, written
 
 DATA = Path("data")
 FACES, ALIGNED, VARIANTS = DATA / "faces", DATA / "aligned", DATA / "variants"
@@ -26,7 +26,16 @@ GATES, REPORTS, REFERENCE = DATA / "gates", DATA / "reports", DATA / "reference"
 
 STAGES = ("ingest", "align", "validate", "synthesize", "teach", "distill", "export", "evaluate", "reference")
 
+WIDE = 120  # columns of a terminal in which the values of params fit beside their meaning
+
 PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT}
+
+VARIABLES = {
+    "STAGES_DEVICE": "cpu, cuda or cuda:N; default: cuda where there is a GPU, else cpu",
+    "STAGES_THREADS": "threads of one model's run, processes that render people; default: one per CPU",
+    "STAGES_WORKERS": "processes that a data stage spreads its shards over; default: 1",
+    "STAGES_SCRATCH": "folder for what a killed run resumes from; default: .scratch/stages",
+}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,7 +44,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="From faces to a shipped student. `dvc repro` runs the stages in order; each verb here runs one, "
     "with the settings of `params.yaml`.\n\nExit codes: 0 done, 2 wrong settings, 3 a gate failed, "
-    "75 try again. Environment: STAGES_DEVICE, STAGES_THREADS, STAGES_WORKERS, STAGES_SCRATCH.",
+    "75 try again.\n\nEnvironment, which changes where and how fast a stage runs and no result:\n\n"
+    + "\n".join(f"- {variable}: {meaning}" for variable, meaning in VARIABLES.items()),
 )
 
 
@@ -148,15 +158,19 @@ def reference() -> None:
 
 @app.command()
 def params() -> None:
-    """Explain every key of params.yaml, and check the file that is here."""
+    """Check the params.yaml that is here, and explain every key of it."""
+    load()
+    values = read_yaml(PATH)
+    console = Console(markup=False, width=None if sys.stdout.isatty() else WIDE)  # brackets are lists here
     grid = Grid(title="params.yaml", box=SIMPLE_HEAD)
     grid.add_column("key", no_wrap=True)  # the middle of a key must not be cut
+    if console.width >= WIDE:
+        grid.add_column("is", no_wrap=True, overflow="ellipsis", max_width=16)
     grid.add_column("type", max_width=20)
     grid.add_column("meaning")
-    for row in explain():
-        grid.add_row(*row)
-    Console(markup=False).print(grid)  # brackets are lists here
-    load()
+    for key, kind, meaning in explain():
+        grid.add_row(key, *([written(key, values)] if console.width >= WIDE else []), kind, meaning)
+    console.print(grid)
     _say("params.yaml is valid")
 
 

@@ -15,6 +15,7 @@ from stages.lib.codec import Pixels, decode_untrusted, encode_png
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import code_version, fingerprint, sha256_file
 from stages.lib.geometry.detector import FaceDetector, detector_help, find_yunet
+from stages.lib.geometry.labels import move, move_dense, warp_segmentations
 from stages.lib.geometry.template import SIZE, similarity
 from stages.lib.geometry.warp import warp
 from stages.lib.quality.covariates import covariates
@@ -109,7 +110,13 @@ def _align_batch(landmarker: Landmarker, max_residual: float, device: str, batch
         "image": pa.array([encode_png(face) for face in faces], pa.binary()),
         "width": pa.array(np.full(len(kept), SIZE, np.int32)),
         "height": pa.array(np.full(len(kept), SIZE, np.int32)),
-        "landmarks": _lists(_move(points[kept], transforms[kept]).reshape(-1, 10), 10),
+        "segmentation": pa.array(
+            warp_segmentations([rows[i]["segmentation"] for i in kept], transforms[kept], device), pa.binary()
+        ),
+        "landmarks": _lists(move(points[kept], transforms[kept]).reshape(-1, 10), 10),
+        "landmarks68": pa.array(
+            move_dense([rows[i]["landmarks68"] for i in kept], transforms[kept]), pa.list_(pa.float32(), 136)
+        ),
         "landmarks_from": pa.array([found[i][1] for i in kept], pa.string()),
         "box": pa.array([found[i][2] for i in kept], pa.list_(pa.float32(), 4)),
         "transform": _lists(transforms[kept].reshape(-1, 6), 6),
@@ -135,11 +142,6 @@ def _crop_points(source: str, image: Pixels) -> NDArray[np.float32]:
         raise ConfigError(f"align.detector is `crop`, but {source!r} has no documented crop; use `yunet`")
     (width, height), points = crop
     return (points * [image.shape[1] / width, image.shape[0] / height]).astype(np.float32)
-
-
-def _move(points: NDArray[np.float32], transforms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Take (N, 5, 2) points through (N, 2, 3) transforms: landmarks always belong to the row's own image."""
-    return np.einsum("nij,npj->npi", transforms[:, :, :2], points) + transforms[:, None, :, 2]
 
 
 def _lists(values: NDArray[np.floating], length: int) -> pa.Array:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.lib.errors import ConfigError
@@ -18,10 +18,11 @@ from stages.lib.report.conditions import Grid, grid_of
 from stages.lib.report.embeddings import EmbeddingCache
 from stages.lib.report.examine import Exam, examine
 from stages.lib.report.findings import Facts, Findings
-from stages.lib.report.lists import PairList, usable_lists
+from stages.lib.report.lists import read_lists
 from stages.lib.report.pictures import all_errors, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
+from stages.lib.report.transfer import embed_transfers, transfer_trials
 from stages.lib.report.trial import Trial
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
@@ -79,7 +80,8 @@ def compare(
     cache = EmbeddingCache(runtime.scratch / "evaluate")
     clean = cache.embed(aligned, TEST, models, runtime, "clean faces")
     degraded = cache.embed(variants, GRID, models, runtime, "degraded faces")
-    rows = list(zip(models, clean, degraded, strict=True))
+    elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
+    rows = list(zip(models, clean, degraded, elsewhere, strict=True))
     found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes))
@@ -95,6 +97,8 @@ def _candidates(
     clash = ({TEACHER, *NOT_MODELS} & {*students, *params.peers}) | (set(students) & set(params.peers))
     if clash:
         raise ConfigError(f"{sorted(clash)} under students or evaluate.peers: the report needs another name")
+    if not inputs.teacher.is_dir():
+        raise ConfigError(f"{inputs.teacher} is missing: `dvc repro` runs the stages that come before, then this one")
     found = [teacher_candidate(TEACHER, inputs.teacher, runtime.device, runtime.threads)]
     for name, student in students.items():
         found += student_candidates(name, student.control, inputs.exported[name], runtime.threads)
@@ -106,11 +110,14 @@ def _exam(params: Evaluate, aligned: Table, faces: pa.Table, grid: Grid, pairs: 
     subject = np.unique(faces["subject_id"].to_numpy(), return_inverse=True)[1]
     everyone = _trial(subject, params)
     subset = everyone if grid.faces == len(faces) else _trial(subject[grid.conditions[1].templates], params)
-    lists, notes = _lists(pairs, aligned, faces, subject)
+    lists, notes = read_lists(pairs, aligned, faces, subject)
     if grid.incomplete:
         notes.append(f"{grid.incomplete} faces lack a cell of the grid and were left out of all cells")
     values = {c: faces[c].to_numpy() for c in faces.column_names if c.startswith("q_")}
-    return Exam(grid, everyone, subset, lists, values, params.fmr_targets, params.seed), notes
+    transfers = transfer_trials(aligned, partial(_trial, params=params))
+    if not transfers and set(faces["source"].to_pylist()) == {"cohort"}:
+        notes.append("All test faces are computed, and no photographs are in the table to check the transfer to them")
+    return Exam(grid, everyone, subset, lists, transfers, values, params.fmr_targets, params.seed), notes
 
 
 def _trial(subject: NDArray[np.int64], params: Evaluate) -> Trial:
@@ -122,18 +129,6 @@ def _trial(subject: NDArray[np.int64], params: Evaluate) -> Trial:
             "people and one with two faces; raise ingest.test_fraction or synthesize.grid_faces"
         )
     return trial
-
-
-def _lists(
-    pairs: Path, aligned: Table, faces: pa.Table, subject: NDArray[np.int64]
-) -> tuple[list[PairList], list[str]]:
-    if not pairs.is_file():
-        return [], []
-    everyone = aligned.read(["face_id", "split"])
-    split = dict(zip(everyone["face_id"].to_pylist(), everyone["split"].to_pylist(), strict=True))
-    row = {face: index for index, face in enumerate(faces["face_id"].to_pylist())}
-    used, skipped = usable_lists(pq.read_table(pairs), split, row, subject)
-    return used, [f"Published list {reason}" for reason in skipped]
 
 
 def _facts(params: Evaluate, exam: Exam) -> Facts:

@@ -14,11 +14,15 @@ import torch
 
 from stages.lib.codec import Pixels, decode
 from stages.lib.deploy.golden import write_golden
+from stages.lib.deploy.metadata import restamp
 from stages.lib.deploy.onnx_export import export_encoder
 from stages.lib.deploy.parity import check_parity
 from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.threshold import MIN_FALSE_MATCHES, compare_people, impostors, thresholds
 from stages.lib.errors import ConfigError, GateFailed
 from stages.lib.folders import new_folder
+from stages.lib.metrics.protocol import Protocol
+from stages.lib.metrics.verification import target_name
 from stages.lib.models.checkpoint import ModelSpec, load_model, read_spec
 from stages.lib.models.contract import SERVED_INPUT, Contract, ScoreContract
 from stages.lib.runtime import Runtime
@@ -27,13 +31,15 @@ from stages.params import Export
 
 BATCH = 64
 GOLDEN = 8
+UNSEEN = ds.field("split") == "val"  # test people must not choose what ships, thresholds included
 
 
 def run(params: Export, name: str, source: Path, aligned: Path, destination: Path, runtime: Runtime) -> str:
     """Export every seed, then publish them with the one that ships: the best on validation people.
 
     The folder holds `model.onnx` (what ships), `model.json` (its contract), `golden.npz`, and under
-    `replicas/` every seed's export, for evaluation.
+    `replicas/` every seed's export, for evaluation. Each file carries its own thresholds, read from clean
+    faces of the validation people.
 
     Raises:
         ConfigError: the student is not trained.
@@ -44,11 +50,13 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
     seeds = sorted(source.glob("seed-*"), key=lambda folder: int(folder.name.removeprefix("seed-")))
     if not seeds:
         raise ConfigError(f"{source} holds no trained seed; run `python -m stages distill {name}`")
+    pairs = compare_people(table.read(["subject_id"], UNSEEN)["subject_id"].to_pylist())
     parity = {}
     with new_folder(destination) as building:
         for seed in runtime.progress(seeds, f"export {name}", "seeds", total=len(seeds)):
             path = building / "replicas" / f"{seed.name}.onnx"
             parity[seed.name] = _export(params, name, seed, faces, table, path)
+            _add_thresholds(path, table, pairs, params.fmr_targets, runtime.threads)
         best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
         shutil.copyfile(building / "replicas" / f"{best}.onnx", building / "model.onnx")
         model = FaceModel(building / "model.onnx", runtime.threads)
@@ -57,6 +65,7 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
         size = (building / "model.onnx").stat().st_size
         about = {"contract": model.contract.model_dump(), "shipped": best, "bytes": size, "parity": parity}
         (building / "model.json").write_text(json.dumps(about, indent=2) + "\n")
+    _name_unresolved(params.fmr_targets, model.contract, pairs)
     worst = min(figures["min_cosine"] for figures in parity.values())
     return f"export {name}: {best} ships, {size / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
 
@@ -68,6 +77,24 @@ def _export(params: Export, name: str, seed: Path, faces: Pixels, table: Table, 
     if size > params.max_mb:
         raise GateFailed(f"{seed} exports to {size:.2f} MB, more than export.max_mb {params.max_mb}")
     return check_parity(encoder, path, faces, params.min_cosine).figures()
+
+
+def _add_thresholds(path: Path, table: Table, pairs: Protocol, fmr_targets: tuple[float, ...], threads: int) -> None:
+    model = FaceModel(path, threads)
+    batches = (batch["image"].to_pylist() for batch in table.scan(["image"], UNSEEN, BATCH))
+    parts = [model.embed(np.stack([decode(image) for image in images]))[0] for images in batches]
+    found = thresholds(np.concatenate([np.empty((0, model.dim), np.float32), *parts]), pairs, fmr_targets)
+    restamp(path, model.contract.model_copy(update={"thresholds": found}))
+
+
+def _name_unresolved(fmr_targets: tuple[float, ...], contract: Contract, pairs: Protocol) -> None:
+    for target in fmr_targets:
+        if target_name(target) not in contract.thresholds:
+            print(
+                f"export {contract.name}: no threshold at FMR {target_name(target)}: of {impostors(pairs)} pairs of "
+                f"{pairs.subjects} validation people {target * impostors(pairs):.3g} match falsely there, "
+                f"{MIN_FALSE_MATCHES} are needed; raise ingest.val_fraction"
+            )
 
 
 def _contract(name: str, seed: str, spec: ModelSpec, table: Table) -> Contract:

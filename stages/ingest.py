@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,94 +13,116 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from stages.lib.codec import BadImage, decode_untrusted
+from stages.lib.cohort.shot import Ranges
+from stages.lib.cohort.source import CohortSource, Recipe
 from stages.lib.errors import ConfigError, StageError
 from stages.lib.executor import run_jobs
 from stages.lib.fingerprint import code_version, fingerprint, stamp
 from stages.lib.runtime import Runtime
-from stages.lib.sources import Record, Source, Unreadable, open_source
+from stages.lib.sources import open_source
+from stages.lib.sources.blocks import Part, read_block, rejects_of
 from stages.lib.split import split_subjects
-from stages.lib.table import CORE, PAIRS, Table, conform, publish, reject_rows, write_parquet
+from stages.lib.table import PAIRS, Table, conform, publish
 from stages.lib.table.sorting import sort_blocks
-from stages.params import Ingest
+from stages.params import Cohort, Ingest, More
 
 BLOCK = 512  # images a worker reads before it writes: the unit of resumption
-# a split can be given only once every subject is known, so a block holds what the source fixes
-BLOCK_SCHEMA = pa.schema([*(f for f in CORE if f.name != "split"), pa.field("fixed_split", pa.string())])
+RENDERED = 64  # the same, of images that are made as they are read
 
 
 def run(params: Ingest, destination: Path, runtime: Runtime) -> Table:
-    """Read the source in blocks, then sort, split by subject and publish.
+    """Read the sources in blocks, then sort, split by subject and publish.
 
     Raises:
-        ConfigError: the source is missing, laid out otherwise, or holds no usable face.
+        ConfigError: a source is missing, laid out otherwise, or holds no usable face.
     """
-    path = Path(params.path)
-    source = open_source(params.source, _given(params.source, path), params.licence)
-    key = fingerprint(params.model_dump_json(), code_version(), stamp(path))
-    workspace = runtime.scratch / "ingest" / key
+    parts = _parts(params, runtime)
+    stamps = [stamp(Path(path)) for path in (params.path, *(m.path for m in params.more)) if path]
+    names = [part.source.kind for part in parts]  # an optional one may be missing
+    workspace = runtime.scratch / "ingest" / fingerprint(params.model_dump_json(), names, code_version(), stamps)
     workspace.mkdir(parents=True, exist_ok=True)
 
-    starts = range(0, len(source), BLOCK)
-    jobs = [partial(_read_block, source, start, params.max_pixels, workspace) for start in starts]
-    for _ in runtime.progress(run_jobs(jobs, runtime.workers), "ingest", "blocks", total=len(jobs)):
-        pass
-
-    blocks = [_block(workspace, start) for start in starts]
-    subjects = _subjects(blocks)
+    files = _read(parts, params.max_pixels, workspace, runtime)
+    entries = sum(len(part.source) for part in parts)
+    subjects = _subjects(files)
     if not subjects:
-        raise ConfigError(f"{params.path}: no usable face among {len(source)} entries; see `ingest.source`")
-    split = split_subjects(subjects, params.val_fraction, params.test_fraction, params.seed)
-    shards, repeated = sort_blocks(blocks, params.shard_mb * 2**20, workspace, partial(_with_split, split))
-    rejects = pa.concat_tables([*(pq.read_table(_rejects(workspace, s)) for s in starts), repeated])
+        reasons = Counter(r for file in files for r in pq.read_table(rejects_of(file))["reason"].to_pylist())
+        told = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+        raise ConfigError(f"{params.path}: no usable face among {entries} entries: {told}; see `ingest.source`")
+    split = _split(subjects, params)
+    shards, repeated = sort_blocks(files, params.shard_mb * 2**20, workspace, partial(_with_split, split))
+    rejects = pa.concat_tables([*(pq.read_table(rejects_of(file)) for file in files), repeated])
     out = sum(pq.read_metadata(shard).num_rows for shard in shards) + rejects.num_rows
-    if out != len(source):
-        raise StageError(f"{len(source)} entries went in, {out} came out; {workspace} is kept to see why")
-    table = publish(destination, shards, rejects, {"pairs": _pairs(source, blocks)})
+    if out != entries:
+        raise StageError(f"{entries} entries went in, {out} came out; {workspace} is kept to see why")
+    table = publish(destination, shards, rejects, {"pairs": _pairs(parts[0], files)})
     shutil.rmtree(workspace)
     return table
 
 
-def _given(source: str, path: Path) -> Path | None:
+def _parts(params: Ingest, runtime: Runtime) -> list[Part]:
+    """The main source first; it alone names its people without a prefix, and brings pair lists."""
+    parts = [_open(params.source, params.path, params.licence, params.cohort, None, "", runtime)]
+    for more in params.more:
+        try:
+            parts.append(_more(more, params.cohort, runtime))
+        except ConfigError as error:
+            if not more.optional:
+                raise
+            print(f"ingest: without {more.source}, which is optional: {error}", file=sys.stderr)
+    return parts
+
+
+def _read(parts: Sequence[Part], max_pixels: int, workspace: Path, runtime: Runtime) -> list[Path]:
+    jobs = {
+        workspace / f"block-{number}-{start:09d}.parquet": (part, start)
+        for number, part in enumerate(parts)
+        for start in part.starts
+    }
+    work = [partial(read_block, part, start, max_pixels, file) for file, (part, start) in jobs.items()]
+    workers = max(runtime.workers, *(part.processes for part in parts))
+    for _ in runtime.progress(run_jobs(work, workers), "ingest", "blocks", total=len(work)):
+        pass
+    return list(jobs)
+
+
+def _more(more: More, cohort: Cohort, runtime: Runtime) -> Part:
+    return _open(more.source, more.path, None, cohort, more.split, f"{more.source}:", runtime)
+
+
+def _open(
+    kind: str, path: str | None, licence: str | None, cohort: Cohort, split: str | None, prefix: str, runtime: Runtime
+) -> Part:
+    if kind == "cohort":
+        # a picture's many small operations gain from a process of their own and not from threads
+        processes = runtime.threads if runtime.device == "cpu" else 1
+        return Part(CohortSource(_recipe(cohort), runtime.device), split, prefix, RENDERED, processes)
+    given = _given(kind, None if path is None else Path(path))
+    return Part(open_source(kind, given, licence), split, prefix, BLOCK)
+
+
+def _recipe(cohort: Cohort) -> Recipe:
+    return Recipe(**{**dict(cohort), "ranges": Ranges(**dict(cohort.ranges))})
+
+
+def _given(source: str, path: Path | None) -> Path | None:
     """The path, or none where the source comes in a package and the folder is left empty."""
-    empty = path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
+    empty = path is not None and path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())
     return None if empty and source == "orl" else path
 
 
-def _read_block(source: Source, start: int, max_pixels: int, workspace: Path) -> None:
-    if _rejects(workspace, start).is_file():
-        return
-    rows, rejected = [], []
-    for entry in source.read(start, min(start + BLOCK, len(source))):
-        if isinstance(entry, Unreadable):
-            rejected.append((entry.name, None, entry.subject, entry.reason))
-            continue
-        try:
-            rows.append(_row(source, entry, max_pixels))
-        except BadImage as error:
-            rejected.append((entry.name, None, entry.subject, str(error)))
-    write_parquet(pa.Table.from_pylist(rows, schema=BLOCK_SCHEMA), _block(workspace, start))
-    write_parquet(reject_rows("ingest", rejected), _rejects(workspace, start))
+def _split(subjects: dict[str, str | None], params: Ingest) -> dict[str, str]:
+    """The main source's people by lot where it fixes nothing; those of further sources as `more` says.
+
+    The lot must not change when a source is added, so only the main source's people take part.
+    """
+    prefixes = tuple(f"{more.source}:" for more in params.more)
+    further = {s: fixed for s, fixed in subjects.items() if s.startswith(prefixes) and fixed}
+    main = {s: fixed for s, fixed in subjects.items() if s not in further}
+    return further | split_subjects(main, params.val_fraction, params.test_fraction, params.seed)
 
 
-def _row(source: Source, record: Record, max_pixels: int) -> dict[str, object]:
-    height, width = decode_untrusted(record.image, max_pixels).shape[:2]
-    return {
-        "face_id": hashlib.sha256(record.image).hexdigest()[:32],
-        "subject_id": record.subject,
-        "source": source.kind,
-        "name": record.name,
-        "licence": source.licence,
-        "fixed_split": record.split,
-        "image": record.image,
-        "width": width,
-        "height": height,
-        "landmarks": None if record.landmarks is None else record.landmarks.ravel().tolist(),
-        "landmarks_from": record.landmarks_from,
-    }
-
-
-def _subjects(blocks: list[Path]) -> dict[str, str | None]:
+def _subjects(blocks: Sequence[Path]) -> dict[str, str | None]:
     table = ds.dataset([str(b) for b in blocks], format="parquet").to_table(columns=["subject_id", "fixed_split"])
     pairs = zip(table["subject_id"].to_pylist(), table["fixed_split"].to_pylist(), strict=True)
     return dict(sorted(pairs, key=lambda pair: pair[0]))
@@ -109,20 +133,12 @@ def _with_split(split: dict[str, str], table: pa.Table) -> pa.Table:
     return conform(table.drop_columns(["fixed_split"]).append_column("split", column))
 
 
-def _pairs(source: Source, blocks: list[Path]) -> pa.Table:
+def _pairs(part: Part, blocks: Sequence[Path]) -> pa.Table:
     table = ds.dataset([str(b) for b in blocks], format="parquet").to_table(columns=["name", "face_id"])
     face = dict(zip(table["name"].to_pylist(), table["face_id"].to_pylist(), strict=True))
     rows = [
         {"protocol": p.protocol, "face_a": face[p.name_a], "face_b": face[p.name_b], "same": p.same, "fold": p.fold}
-        for p in source.pairs()
+        for p in part.source.pairs()
         if p.name_a in face and p.name_b in face  # an image of a pair may have been rejected
     ]
     return pa.Table.from_pylist(rows, schema=PAIRS)
-
-
-def _block(workspace: Path, start: int) -> Path:
-    return workspace / f"block-{start:09d}.parquet"
-
-
-def _rejects(workspace: Path, start: int) -> Path:
-    return workspace / f"block-rejects-{start:09d}.parquet"

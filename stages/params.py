@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -53,6 +54,7 @@ Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
 Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
 Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos"]
 Stride = Literal[8, 16, 32]
+SourceKind = Literal["cohort", "orl", "folder", "lfw", "rec", "bin"]
 ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb"]
 
 
@@ -62,8 +64,44 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
+class Shots(Section):
+    yaw_sd: Weight = Field(description="standard deviation of yaw, degrees")
+    yaw_max: Annotated[float, Field(ge=0, le=90)] = Field(description="largest yaw to either side, degrees")
+    pitch_sd: Weight = Field(description="standard deviation of pitch, degrees")
+    roll_sd: Weight = Field(description="standard deviation of roll, degrees")
+    mask_rate: Share = Field(description="shots in which a mask is worn")
+    glasses_rate: Share = Field(description="shots in which those who own glasses wear them")
+    light: Share = Field(description="how hard directed light is: 0 soft, 1 hard")
+    expressive: Share = Field(description="shots with an expression other than neutral")
+
+
+class Cohort(Section):
+    seed: Seed = Field(description="of people and shots")
+    identities: Count = Field(description="people")
+    test_identities: Annotated[int, Field(ge=0)] = Field(description="of these, kept for test")
+    shots: Count = Field(description="pictures of each person")
+    size: Annotated[int, Field(ge=64, le=512)] = Field(description="width and height of a picture, pixels")
+    spread: Positive = Field(description="how far people differ from the mean; 1 as designed, more makes caricatures")
+    ranges: Shots
+
+    @model_validator(mode="after")
+    def _someone_is_trained_on(self) -> Cohort:
+        if self.test_identities >= self.identities:
+            raise ValueError(f"test_identities {self.test_identities} leaves nobody of {self.identities} to train on")
+        return self
+
+
+class More(Section):
+    source: SourceKind = Field(description="which reader")
+    path: str | None = Field(description="where it lies; null where it needs no path")
+    split: Literal["train", "transfer"] = Field(
+        description="train: its people are trained on as well; transfer: they are for evaluation only"
+    )
+    optional: bool = Field(description="go on without it where it is missing")
+
+
 class Ingest(Section):
-    source: Literal["orl", "folder", "lfw", "rec", "bin"] = Field(description="which reader")
+    source: SourceKind = Field(description="which reader; `cohort` renders people that do not exist")
     path: str = Field(description="where the source lies; an empty folder: `orl` comes from its pip package")
     licence: str | None = Field(description="text that travels with every face; empty: the reader's own")
     seed: Seed = Field(description="of the split by subject")
@@ -71,6 +109,16 @@ class Ingest(Section):
     test_fraction: Share = Field(description="people kept for test, where the source fixes none")
     max_pixels: Count = Field(description="larger images are rejected before they are decoded")
     shard_mb: Positive = Field(description="aim for a shard's size; 64 to 256 for large data")
+    more: tuple[More, ...] = Field(description="further sources, each once")
+    cohort: Cohort = Field(description="used where a source is `cohort`")
+
+    @field_validator("more")
+    @classmethod
+    def _further_sources_differ(cls, more: tuple[More, ...]) -> tuple[More, ...]:
+        kinds = [entry.source for entry in more]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("a further source is named twice")
+        return more
 
 
 class Align(Section):
@@ -148,7 +196,7 @@ class Schedule(Section):
 
 class Adopt(Section):
     model: str = Field(description="a known name, or a path to an .onnx")
-    contract: ContractName = Field(description="by path: the input that the model was made for")
+    contract: ContractName = Field(description="the input that the model was made for")
     sha256: str | None = Field(
         description="by path: of the file; DVC sees these params and not the file, so a swap must fail here",
         default=None,
@@ -217,6 +265,9 @@ class Export(Section):
     min_cosine: Share = Field(description="between torch and onnxruntime, for every face")
     parity_faces: Count = Field(description="faces that torch and onnxruntime are compared on")
     max_mb: Positive = Field(description="largest file that may ship")
+    fmr_targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
+        description="false match rates whose thresholds ship with the model, as far as the validation people show them"
+    )
 
 
 class Evaluate(Section):
@@ -295,11 +346,14 @@ def load(path: Path = PATH) -> Params:
         # through JSON, so that a YAML list may fill a tuple although the models are strict; a date is text
         return Params.model_validate_json(json.dumps(read_yaml(path), default=str))
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (found {e['input']!r:.60})"
-            for e in error.errors(include_url=False)
-        ]
-        raise ConfigError(f"{path}:\n" + "\n".join(lines)) from error
+        raise ConfigError(f"{path}:\n" + "\n".join(map(_line, error.errors(include_url=False)))) from error
+
+
+def _line(error: ErrorDetails) -> str:
+    where = ".".join(map(str, error["loc"])) or "params"
+    # a whole section is no finding: its message names the key at fault
+    found = "" if isinstance(error["input"], Mapping) else f" (found {error['input']!r:.60})"
+    return f"  {where}: {error['msg'].removeprefix('Value error, ')}{found}"
 
 
 def explain(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[tuple[str, str, str]]:
@@ -310,8 +364,26 @@ def explain(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[tuple
         if inner is None:
             yield key, _type_name(field.annotation), field.description or ""
         else:
-            step = ".NAME." if inner is Student or key.endswith("peers") else "."
+            step = {dict: ".NAME.", tuple: "[]."}.get(get_origin(_bare(field.annotation)), ".")
             yield from explain(inner, key + step)
+
+
+def written(key: str, values: Any) -> str:
+    """What a file holds under a key of `explain`, as YAML on one line; empty under `NAME` and `[]`.
+
+    Args:
+        key: dotted.
+        values: the whole file, as `read_yaml` gives it.
+    """
+    for part in key.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            return ""
+        values = values[part]
+    return values if isinstance(values, str) else "" if values is None else json.dumps(values)
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

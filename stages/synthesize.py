@@ -64,13 +64,13 @@ def _grid_subjects(aligned: Table, limit: int, seed: int) -> frozenset[str]:
 
 
 def _shard(params: Synthesize, grid_subjects: frozenset[str], device: str, shard: pa.Table) -> ShardResult:
-    test = np.array([split == "test" for split in shard["split"].to_pylist()], bool)
-    in_grid = test & np.array([s in grid_subjects for s in shard["subject_id"].to_pylist()], bool)
+    learned = np.array([split in ("train", "val") for split in shard["split"].to_pylist()], bool)
+    in_grid = np.array([s in grid_subjects for s in shard["subject_id"].to_pylist()], bool)
     grid = [Cell(name, level, 0) for name, levels in params.grid.items() for level in levels]
     random = [Cell("random", 0, variant) for variant in range(params.variants)]
     nothing = Degraded(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [])
     parts = [_rows(shard.slice(0, 0), nothing, Cell("none", 0, 0), params.seed)]  # gives the schema at least
-    for cells, mask in ((grid, in_grid), (random, ~test)):
+    for cells, mask in ((grid, in_grid), (random, learned)):
         faces = shard.filter(pa.array(mask, pa.bool_()))
         for batch in faces.to_batches(max_chunksize=BATCH):
             parts += [_cell(params, cell, pa.Table.from_batches([batch]), device) for cell in cells]
@@ -105,10 +105,13 @@ def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
         "d_params": pa.array(done.params, pa.string()),
         "d_seed": pa.array([seed] * count, pa.int64()),
     }
+    # labels that belong to the parent's pixels and no longer to these
     moved = pa.array(['"misalignment"' in steps for steps in done.params], pa.bool_())
-    for name in ("landmarks", "box", "transform"):  # they belong to the parent's pixels, no longer to these
+    covered = pc.or_(moved, pa.array(['"mask"' in steps for steps in done.params], pa.bool_()))
+    stale = dict.fromkeys(("landmarks", "landmarks68", "box", "transform"), moved)
+    for name, lost in {**stale, "segmentation": covered, "visible68": covered}.items():
         field = CORE.field(name)
-        columns[name] = pc.if_else(moved, pa.scalar(None, field.type), faces[name].combine_chunks().cast(field.type))
+        columns[name] = pc.if_else(lost, pa.scalar(None, field.type), faces[name].combine_chunks().cast(field.type))
     kept = faces.drop_columns([c for c in faces.column_names if c in columns or c.startswith("q_")])
     for name, column in columns.items():
         kept = kept.append_column(name, column)

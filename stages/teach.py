@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from stages.lib.codec import decode
 from stages.lib.fingerprint import code_version, fingerprint, sha256_file
 from stages.lib.models.checkpoint import ModelSpec, save_model
+from stages.lib.models.known import KNOWN
 from stages.lib.models.student import build_encoder
 from stages.lib.models.teacher import open_teacher, save_adopted
 from stages.lib.runtime import Runtime
@@ -38,6 +40,8 @@ def run(params: Teach, source: Path, teacher: Path, templates: Path, runtime: Ru
     if params.mode == "adopt":
         adopt = params.adopt
         save_adopted(teacher, adopt.model, adopt.contract, runtime.threads, adopt.sha256)
+        if adopt.sha256 is None and adopt.model not in KNOWN:
+            print(f"teach: nothing holds {adopt.model} fast; set teach.adopt.sha256: {sha256_file(Path(adopt.model))}")
     else:
         _train(params.train, aligned, teacher, workspace, runtime)
     # the model itself is in the key: another file under the same name must not go on with these templates
@@ -50,6 +54,7 @@ def run(params: Teach, source: Path, teacher: Path, templates: Path, runtime: Ru
 
 def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> ShardResult:
     embedder = open_teacher(teacher, device, threads)
+    shard = shard.filter(pc.not_equal(shard["split"], "transfer"))  # kept for evaluation, which runs the teacher itself
     vectors, lengths = [np.empty((0, embedder.dim), np.float32)], [np.empty(0, np.float32)]
     for batch in shard.select(["image"]).to_batches(max_chunksize=BATCH):
         faces = np.stack([decode(image) for image in batch["image"].to_pylist()])

@@ -17,7 +17,9 @@ from stages.lib.expectations.report import to_html, to_json
 from stages.lib.table import Table
 from stages.params import Validate
 
-EACH_SPLIT = {"train": 1, "val": 1, "test": 1}  # no student is trained, chosen or measured without its people
+# No student is trained, chosen or measured without its people.
+TRAINED = {"train": 1}
+COMPARED = {"val": "ingest.val_fraction", "test": "ingest.test_fraction or, of a cohort, ingest.cohort.test_identities"}
 
 
 def run(
@@ -48,8 +50,8 @@ def run(
     (destination / "report.json").write_text(to_json(result))
     (destination / "report.html").write_text(to_html(result))
     if not result.success:
-        failed = ", ".join(check.name for check in result.checks if not check.success)
-        raise GateFailed(f"{source} failed {failed}; the faces are named in {destination / 'report.html'}")
+        failed = result.complaint(advice(params, source))
+        raise GateFailed(f"{source} failed: {failed}; report: {destination / 'report.html'}")
     token.write_text(json.dumps({"table": name, "content_id": table.content_id}) + "\n")
     return f"validate {name}: {table.rows} faces passed {len(result.checks)} checks; {destination / 'report.html'}"
 
@@ -58,15 +60,30 @@ def _parents(path: Path) -> pd.DataFrame:
     return Table.open(path).read(["face_id", "subject_id", "split"]).to_pandas()
 
 
+def advice(params: Validate, source: Path) -> dict[str, str]:
+    """Name of a check -> the keys of params that set its rule, and where else to look."""
+    keys = {
+        "enough faces": "validate.min_rows",
+        "enough people": "validate.min_subjects",
+        "enough train faces": "ingest.val_fraction, ingest.test_fraction",
+        **{f"{name} in range": f"validate.ranges.{name}" for name in params.ranges},
+        **{f"enough {split} people": key for split, key in COMPARED.items()},
+        **{f"most faces of a {split} person": key for split, key in COMPARED.items()},
+    }
+    rejects = f"(validate.max_reject_share), see {source / 'rejects.parquet'}"
+    return {name: f"({key})" for name, key in keys.items()} | {"few rejects": rejects}
+
+
 def _bounds(params: Validate, grid: Mapping[str, tuple[int, ...]], name: str) -> FacesBounds:
     build: dict[str, Callable[..., FacesBounds]] = {
-        "faces": partial(FacesBounds, min_faces_per_split=EACH_SPLIT),
+        "faces": partial(FacesBounds, min_faces_per_split=TRAINED, compared_splits=tuple(COMPARED)),
         "aligned": partial(
             AlignedBounds,
-            min_faces_per_split=EACH_SPLIT,
+            min_faces_per_split=TRAINED,
+            compared_splits=tuple(COMPARED),
             ranges={name: Band(*bounds) for name, bounds in params.ranges.items()},
         ),
-        # no EACH_SPLIT: with `synthesize.variants: 0` only test faces have variants
+        # no splits: with `synthesize.variants: 0` only test faces have variants
         "variants": partial(VariantsBounds, operators=(*grid, "random"), grid=grid),
     }
     return build[name](

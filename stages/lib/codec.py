@@ -79,6 +79,18 @@ def decode(data: bytes) -> Pixels:
     return pixels.astype(np.uint8, copy=False)
 
 
+def decode_classes(data: bytes) -> Pixels:
+    """Decode a label image that a stage of ours wrote: classes, uint8, (height, width).
+
+    Raises:
+        BadImage: the bytes do not decode, so the table is damaged.
+    """
+    classes = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if classes is None:
+        raise BadImage("a segmentation of a face table does not decode; run its stage again")
+    return classes.astype(np.uint8, copy=False)
+
+
 def encode_png(pixels: Pixels) -> bytes:
     """Encode RGB (height, width, 3) or label (height, width) pixels without loss."""
     bgr = pixels[..., ::-1] if pixels.ndim == 3 else pixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -25,7 +26,8 @@ def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]
             yield job()
         return
     # spawn: forking a process that has started torch's threads can deadlock
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_share_cores, initargs=(workers,)) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:
             for future in as_completed(futures):
@@ -35,3 +37,8 @@ def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]
             raise TransientError(message) from error
         finally:
             pool.shutdown(cancel_futures=True)  # the first failure is told at once, not after all other jobs
+
+
+def _share_cores(workers: int) -> None:
+    """Give a new process its part of the cores, before anything is imported that starts threads of its own."""
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))

@@ -48,12 +48,18 @@ class Runtime:
 
     @property
     def device(self) -> str:
-        """The torch device to compute on; asking imports torch, which stages without tensors spare."""
-        if self.wanted_device:
-            return self.wanted_device
+        """The torch device to compute on; asking imports torch, which stages without tensors spare.
+
+        Raises:
+            ConfigError: the device that is wanted is not there.
+        """
         import torch
 
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+        there = ["cpu", *(["cuda", *gpus] if gpus else [])]
+        if self.wanted_device and self.wanted_device not in there:
+            raise ConfigError(f"STAGES_DEVICE={self.wanted_device!r} is not here; choose from {', '.join(there)}")
+        return self.wanted_device or ("cuda" if gpus else "cpu")
 
     def progress(self, items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:
         """Pass items through under a progress bar: live on a terminal, a line now and then in a log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 
 from stages import __main__ as cli
 from stages.lib.errors import ConfigError, GateFailed, StageError, TransientError
-from stages.params import explain, read_yaml
+from stages.params import PATH, explain, load, read_yaml
 from stages.profiles import names
 
 Call = Callable[..., tuple[int, str]]
@@ -108,6 +109,34 @@ def test_params_and_profiles_speak(call: Call) -> None:
     missing = [key for key, _, _ in explain() if f" {key} " not in said]
     assert missing == []  # no key is cut, however narrow the terminal
     assert "[low, high, mostly]" in " ".join(said.split())
+    assert any(line.split()[:2] == ["ingest.source", load().ingest.source] for line in said.splitlines())
     code, said = call("profile")
     assert (code, said) == (0, f"profiles: {', '.join(names())}\n")
     assert call("profile", "huge")[0] == 2
+
+
+def test_wrong_params_are_told_alone(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / PATH).write_text(PATH.read_text().replace("detector: yunet", "detector: yunett"))
+    monkeypatch.chdir(tmp_path)
+    code, said = call("params")
+    assert code == 2
+    assert [line.split(":")[0].strip() for line in said.splitlines()] == ["ConfigError", "align.detector"]
+
+
+def test_help_explains_the_environment() -> None:
+    shown = CliRunner().invoke(cli.app, ["--help"]).output
+    names = set(re.findall(r"STAGES_[A-Z]+", Path("stages/lib/runtime.py").read_text()))
+    assert names == set(cli.VARIABLES)
+    assert [name for name in names if f"{name}: " not in shown] == []
+
+
+def test_a_fresh_clone_is_told_what_is_there(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / PATH).write_text(PATH.read_text())
+    (tmp_path / cli.REPORTS).mkdir(parents=True)
+    (tmp_path / cli.REPORTS / "metrics.json").write_text((cli.REPORTS / "metrics.json").read_text())
+    monkeypatch.chdir(tmp_path)
+    code, said = call("show")
+    assert (code, said.startswith("These figures came with the repository")) == (0, True)
+    assert "teacher" in said and "report.html" not in said
+    code, said = call("evaluate")
+    assert (code, "data/models/teacher is missing: `dvc repro`" in said) == (2, True)

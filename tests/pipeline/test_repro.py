@@ -47,7 +47,7 @@ class Project:
                 photograph = self.root / "data/source" / record.name
                 photograph.parent.mkdir(parents=True, exist_ok=True)
                 photograph.write_bytes(record.image)
-        self.set("ingest", source="folder", path="data/source", val_fraction=0.25, test_fraction=0.25)
+        self.set("ingest", source="folder", path="data/source", val_fraction=0.25, test_fraction=0.25, more=[])
         self.set("validate", min_rows=people, min_subjects=2)
 
     def repro(self, *targets: str) -> subprocess.CompletedProcess[str]:

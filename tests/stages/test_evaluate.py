@@ -93,6 +93,11 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
                 about = {"d_operator": operator, "d_severity": severity, "d_params": "{}", "d_seed": 1}
                 image = _face(rng, person, 45 + 15 * severity)
                 degraded.append(_row(f"{face}-{operator}-{severity}", subject, image, split, parent_id=face, **about))
+    for number in range(4):  # people of another source, whom the comparisons above must not meet
+        person = rng.uniform(60, 200, (8, 8, 3))
+        for place in range(3):
+            face = _row(f"z{number}{place}", f"z{number}", _face(rng, person, 45), "transfer", q_sharpness=1.0)
+            clean.append({**face, "source": "elsewhere"})
     _publish(root / "aligned", clean, 2)
     _publish(root / "variants", degraded, 3)
     test = [row["face_id"] for row in clean if row["split"] == "test"]
@@ -210,6 +215,28 @@ def test_metrics_hold_means_over_seeds_and_differences(world):
     assert difference["clean"]["eer"] == pytest.approx(gap, abs=1e-4)
     assert difference["clean"]["eer_verdict"] == "better"  # its control was made nearly blind
     assert metrics["about"]["test_people"] == PEOPLE
+
+
+def test_people_of_another_source_are_a_condition_of_their_own(world):
+    metrics = json.loads((world.destination / "metrics.json").read_text())
+    good, plain = metrics["good"]["transfer_elsewhere"], metrics["plain"]["transfer_elsewhere"]
+    faces = [face for face in world.images if face.startswith("z")]
+    seeds = []
+    for model in (m for m in world.models if m.name == "good"):
+        embedded = {f: model.open().embed(decode(world.images[f])[None])[0][0] for f in faces}
+        scores = {(a, b): float(embedded[a] @ embedded[b]) for a, b in combinations(sorted(faces), 2)}
+        genuine = [s for (a, b), s in scores.items() if a[:2] == b[:2]]
+        impostor = [s for (a, b), s in scores.items() if a[:2] != b[:2]]
+        rates = [
+            (np.mean([s >= t for s in impostor]), np.mean([s < t for s in genuine])) for t in sorted(scores.values())
+        ]
+        seeds.append((max(min(r) for r in rates), min(max(r) for r in rates)))
+    low, high = np.mean(seeds, axis=0)
+    assert low - 1e-4 <= good["eer"] <= high + 1e-4
+    assert plain["eer"] > good["eer"]
+    assert metrics["difference"]["good"]["transfer_elsewhere"]["eer_verdict"] == "better"
+    assert "transfer to elsewhere" in (world.destination / "report" / "report.html").read_text()
+    assert "elsewhere" in world.text
 
 
 def test_only_lists_of_test_people_are_used(world):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from stages.lib.runtime import Runtime
 from stages.params import Export
 
 Make = Callable[..., Any]
-PARAMS = Export(min_cosine=0.9999, parity_faces=5, max_mb=8.0)
+PARAMS = Export(min_cosine=0.9999, parity_faces=5, max_mb=8.0, fmr_targets=(0.5, 1e-3))
 
 
 def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
@@ -54,6 +55,30 @@ def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
         export.run(PARAMS, "small", students, aligned.path, out, runtime)
     assert (out / "model.onnx").read_bytes() == shipped
     assert FaceModel(out / "model.onnx").contract.version == about["contract"]["version"]
+
+
+def test_the_threshold_that_ships_is_that_of_unseen_people(
+    trained: Callable[..., Path],
+    face_rows: Make,
+    make_table: Make,
+    runtime: Runtime,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    aligned = make_table(face_rows(each=5))
+    export.run(PARAMS, "small", trained({1: 0.1, 2: 0.2}), aligned.path, tmp_path / "out", runtime)
+    shipped = FaceModel(tmp_path / "out" / "model.onnx")
+    assert json.loads((tmp_path / "out" / "model.json").read_text())["contract"] == json.loads(
+        shipped.contract.model_dump_json()
+    )
+    (threshold,) = shipped.contract.thresholds.values()
+    assert (threshold.impostor_pairs, threshold.people) == (25, 2)
+    rows = [row for row in aligned.read(["subject_id", "split", "image"]).to_pylist() if row["split"] == "val"]
+    embeddings, _ = shipped.embed(np.stack([decode(row["image"]) for row in rows]))
+    pairs = [(a, b) for a, b in combinations(range(10), 2) if rows[a]["subject_id"] != rows[b]["subject_id"]]
+    accepted = sum(float(embeddings[a] @ embeddings[b]) >= threshold.cosine for a, b in pairs)
+    assert 11 <= accepted <= 13  # of 25; one at the threshold may fall to either side of it by rounding
+    assert "no threshold at FMR 1e-3: of 25 pairs of 2 validation people 0.025 match" in capsys.readouterr().out
 
 
 def test_a_student_that_was_not_trained_says_so(

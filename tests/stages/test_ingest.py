@@ -16,7 +16,8 @@ from stages import ingest
 from stages.lib.codec import decode_untrusted, encode_png
 from stages.lib.errors import ConfigError
 from stages.lib.runtime import Runtime
-from stages.params import Ingest
+from stages.lib.sources import blocks
+from stages.params import Ingest, More, load
 
 PEOPLE = 10
 HOSTILE = {  # name in the source -> reason
@@ -47,15 +48,16 @@ def params(tmp_path: Path) -> Ingest:
     (source / "p3/empty.png").touch()
     (source / "stray.png").write_bytes(encode_png(images[0, 0]))
     (source / "p5/copy.png").write_bytes(encode_png(images[4, 0]))
-    return Ingest(
-        source="folder",
-        path=str(source),
-        licence="CC0-1.0",
-        seed=1,
-        val_fraction=0.2,
-        test_fraction=0.3,
-        max_pixels=4000,
-        shard_mb=0.01,
+    return load().ingest.model_copy(
+        update={
+            "source": "folder",
+            "path": str(source),
+            "licence": "CC0-1.0",
+            "val_fraction": 0.2,
+            "max_pixels": 4000,
+            "shard_mb": 0.01,
+            "more": (),
+        }
     )
 
 
@@ -93,16 +95,45 @@ def test_a_killed_run_goes_on_where_it_stopped(
 
         return decode
 
-    monkeypatch.setattr(ingest, "decode_untrusted", die_at(14))
+    monkeypatch.setattr(blocks, "decode_untrusted", die_at(14))
     with pytest.raises(KeyboardInterrupt):
         ingest.run(params, tmp_path / "faces", runtime)
     assert not (tmp_path / "faces").exists()
     decoded.clear()
-    monkeypatch.setattr(ingest, "decode_untrusted", die_at(99))
+    monkeypatch.setattr(blocks, "decode_untrusted", die_at(99))
     table = ingest.run(params, tmp_path / "faces", runtime)
     assert len(decoded) == 25 - 12  # three blocks of four were done; the stray file is never decoded
     assert table.content_id == whole.content_id
     assert list((runtime.scratch / "ingest").iterdir()) == []
+
+
+def test_further_sources_keep_their_people_apart(params: Ingest, runtime: Runtime, tmp_path: Path) -> None:
+    """Their split is as told, their names cannot clash, and the lot of the main source's people stays as it was."""
+    params = params.model_copy(update={"max_pixels": 92 * 112})
+    alone = ingest.run(params, tmp_path / "alone", runtime)
+    orl = More(source="orl", path=None, split="transfer", optional=False)
+    table = ingest.run(params.model_copy(update={"more": (orl,)}), tmp_path / "faces", runtime)
+    rows = table.read(["face_id", "subject_id", "source", "name", "split"]).to_pylist()
+    further = [row for row in rows if row["source"] == "orl"]
+    assert len(further) == 400
+    assert {row["split"] for row in further} == {"transfer"}
+    assert all(row["subject_id"].startswith("orl:s") and row["name"].startswith("orl:s") for row in further)
+    main = {row["face_id"]: row["split"] for row in rows if row["source"] == "folder"}
+    ids = alone.read(["face_id", "split"])
+    assert main == dict(zip(ids["face_id"].to_pylist(), ids["split"].to_pylist(), strict=True))
+    assert table.rejects().num_rows == alone.rejects().num_rows
+
+
+def test_only_an_optional_source_may_be_missing(
+    params: Ingest, runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = More(source="orl", path=str(tmp_path / "nowhere"), split="transfer", optional=True)
+    table = ingest.run(params.model_copy(update={"more": (gone,)}), tmp_path / "faces", runtime)
+    assert "ingest: without orl, which is optional" in capsys.readouterr().err
+    assert set(table.read(["source"])["source"].to_pylist()) == {"folder"}
+    needed = gone.model_copy(update={"optional": False})
+    with pytest.raises(ConfigError, match="nowhere"):
+        ingest.run(params.model_copy(update={"more": (needed,)}), tmp_path / "faces", runtime)
 
 
 def test_a_source_without_a_face_is_refused(params: Ingest, runtime: Runtime, tmp_path: Path) -> None:

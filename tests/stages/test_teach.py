@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import pytest
 
 from stages.lib.codec import decode
 from stages.lib.errors import ConfigError
+from stages.lib.fingerprint import sha256_file
+from stages.lib.models.contract import PRESETS
+from stages.lib.models.known import KNOWN, locate
 from stages.lib.models.teacher import open_teacher, save_adopted
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
-from stages.params import Params, load
+from stages.params import PATH, Params, load
+from stages.profiles import apply, names
 from stages.teach import run
 
 Make = Callable[..., Any]
@@ -44,6 +49,32 @@ def test_a_model_is_adopted(
     assert_templates(table, aligned, tmp_path / "teacher")
 
 
+def test_a_model_given_by_path_alone_is_told_its_hash(
+    params: Params,
+    face_rows: Make,
+    make_table: Make,
+    runtime: Runtime,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    aligned, file = make_table(face_rows(each=1)), locate("sface")
+    for sha256 in (None, sha256_file(file)):
+        adopt = params.teach.adopt.model_copy(update={"model": str(file), "sha256": sha256})
+        teach = params.teach.model_copy(update={"adopt": adopt})
+        run(teach, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+        hint = f"set teach.adopt.sha256: {sha256_file(file)}\n"
+        assert (hint in capsys.readouterr().out) == (sha256 is None)
+
+
+def test_people_kept_for_transfer_get_no_template(
+    params: Params, face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    aligned = make_table(face_rows(splits=("train", "transfer", "val"), each=1), shards=2)
+    table = run(params.teach, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+    rows = aligned.read(["face_id", "split"]).to_pylist()
+    assert table.read(["face_id"])["face_id"].to_pylist() == [r["face_id"] for r in rows if r["split"] != "transfer"]
+
+
 def test_a_teacher_is_trained(
     params: Params, face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
 ) -> None:
@@ -53,6 +84,25 @@ def test_a_teacher_is_trained(
     settings = params.teach.model_copy(update={"mode": "train", "train": train})
     table = run(settings, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
     assert_templates(table, aligned, tmp_path / "teacher")
+
+
+def test_a_known_model_with_anothers_contract_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'sface' was made for the contract 'raw_rgb', not 'raw_bgr'"):
+        save_adopted(tmp_path / "teacher", "sface", "raw_bgr", 1)
+    with pytest.raises(ConfigError, match="params say 00"):
+        save_adopted(tmp_path / "teacher", "sface", "raw_rgb", 1, "00")
+    assert not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize("name", names())
+def test_profiles_give_known_models_their_contract(name: str, tmp_path: Path) -> None:
+    path = Path(shutil.copy(PATH, tmp_path / "params.yaml"))
+    apply(name, path)
+    settings = load(path)
+    for adopt in (settings.teach.adopt, *settings.evaluate.peers.values()):
+        if adopt.model in KNOWN:
+            assert PRESETS[adopt.contract] == KNOWN[adopt.model].input
+            assert adopt.sha256 in (None, KNOWN[adopt.model].sha256)
 
 
 def test_another_file_than_the_one_declared_is_refused(tmp_path: Path) -> None:

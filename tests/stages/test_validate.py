@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from stages.lib.errors import ConfigError, GateFailed
-from stages.lib.table import Table
+from stages.lib.table import Table, reject_rows
 from stages.params import Range, Validate
-from stages.validate import run
+from stages.validate import advice, run
 
 SPLITS = ("train", "train", "val", "val", "test", "test")
 PARAMS = Validate(min_rows=18, min_subjects=6, max_reject_share=0.0, ranges={"q_brightness": Range(0.0, 1.0)})
@@ -32,7 +32,10 @@ def test_a_failed_gate_takes_an_older_token_away(aligned: Table, tmp_path: Path)
     passed = (gate / "token.json").read_bytes()
 
     narrow = PARAMS.model_copy(update={"ranges": {"q_brightness": Range(0.0, 0.5)}})
-    with pytest.raises(GateFailed, match=r"q_brightness in range.*report\.html") as failure:
+    with pytest.raises(
+        GateFailed,
+        match=r"in range: \d+ faces at fault, 0 to 0\.5 .validate\.ranges\.q_brightness.; report: .*report\.html",
+    ) as failure:
         run(narrow, {}, "aligned", aligned.path, None, gate)
     assert failure.value.exit_code == 3
     assert sorted(file.name for file in gate.iterdir()) == ["report.html", "report.json"]
@@ -59,8 +62,49 @@ def test_a_table_without_one_of_the_splits_fails(
 ) -> None:
     other = {"train": "val", "val": "train", "test": "val"}[lost]
     table = make_table(face_rows([other if split == lost else split for split in SPLITS]))
-    with pytest.raises(GateFailed, match=f"failed enough {lost} faces;"):
+    with pytest.raises(GateFailed, match=f"failed: .*enough {lost} (faces|people): 0, at least [12] .ingest"):
         run(PARAMS, {}, "faces", table.path, None, tmp_path / "gate")
+
+
+@pytest.mark.parametrize(
+    ("split", "found"),
+    [
+        ("val", "enough val people: 1, at least 2 (ingest.val_fraction)"),
+        ("test", "enough test people: 1, at least 2 (ingest.test_fraction"),
+    ],
+)
+def test_people_too_few_to_compare_are_found_before_anything_is_trained(
+    split: str, found: str, make_table: Callable[..., Table], face_rows: Callable[..., Any], tmp_path: Path
+) -> None:
+    one = list(SPLITS)
+    one[one.index(split)] = "train"
+    table = make_table(face_rows(one))
+    with pytest.raises(GateFailed) as failure:
+        run(PARAMS, {}, "faces", table.path, None, tmp_path / "gate")
+    assert found in str(failure.value)
+
+
+def test_a_failed_gate_says_what_was_found_and_where_to_turn(
+    make_table: Callable[..., Table], face_rows: Callable[..., Any], tmp_path: Path
+) -> None:
+    rejects = reject_rows("made", [("p0/9.png", None, "p0", "no image")])
+    table = make_table(face_rows(each=1), rejects=rejects)
+    with pytest.raises(GateFailed) as failure:
+        run(PARAMS, {}, "faces", table.path, None, tmp_path / "gate")
+    assert str(failure.value) == (
+        f"{table.path} failed: enough faces: 6, at least 18 (validate.min_rows); "
+        f"few rejects: 0.1429, at most 0 (validate.max_reject_share), see {table.path / 'rejects.parquet'}; "
+        "most faces of a val person: 1, at least 2 (ingest.val_fraction); "
+        "most faces of a test person: 1, at least 2 "
+        "(ingest.test_fraction or, of a cohort, ingest.cohort.test_identities); "
+        f"report: {tmp_path / 'gate' / 'report.html'}"
+    )
+
+
+def test_advice_is_given_for_checks_that_there_are(aligned: Table, tmp_path: Path) -> None:
+    run(PARAMS, {}, "aligned", aligned.path, None, tmp_path / "gate")
+    checks = json.loads((tmp_path / "gate" / "report.json").read_text())["checks"]
+    assert set(advice(PARAMS, aligned.path)) <= {check["name"] for check in checks}
 
 
 def test_variants_are_held_against_their_grid(aligned: Table, tmp_path: Path) -> None:

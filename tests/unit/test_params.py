@@ -17,7 +17,7 @@ from stages.lib.degrade import OPERATORS
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.quality.covariates import covariates
-from stages.params import COVARIATES, PATH, SEVERITIES, explain, load, read_yaml
+from stages.params import COVARIATES, PATH, SEVERITIES, explain, load, read_yaml, written
 
 Edit = Callable[[str, Any], Path]
 GONE = object()
@@ -110,6 +110,20 @@ def test_invalid_params_are_refused_by_name(edit: Edit, key: str, value: Any, me
     assert refused.value.exit_code == 2
 
 
+def test_a_fault_between_keys_does_not_print_the_file(edit: Edit) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(edit("students.template.control", "nobody"))
+    assert str(refused.value).splitlines()[1:] == ["  params: students.template.control names no student: 'nobody'"]
+    with pytest.raises(ConfigError, match=r"align\.max_residual: .*\(found -1\)"):
+        load(edit("align.max_residual", -1))
+
+
+def test_what_is_written_under_a_key_is_shown() -> None:
+    values = {"a": {"rate": 1e-3, "none": None, "name": "cohort", "seeds": [1, 2]}, "b": [{"c": 1}]}
+    keys = ("a.rate", "a.none", "a.name", "a.seeds", "a.other", "a.name.x", "b[].c")
+    assert [written(key, values) for key in keys] == ["0.001", "", "cohort", "[1, 2]", "", "", ""]
+
+
 def test_every_difference_to_the_control_is_named(edit: Edit) -> None:
     control = read_yaml(PATH)["students"]["control"]
     with pytest.raises(ConfigError, match="another backbone and embedding; make them equal"):
@@ -169,5 +183,5 @@ def test_explain_covers_every_key_with_a_meaning() -> None:
     written = {key for key in written if not key.startswith("students.") or ".NAME." in key}
     mappings = ("validate.ranges", "synthesize.grid", "synthesize.probabilities")  # their keys are data
     covered = {next((m for m in mappings if key.startswith(f"{m}.")), key) for key in written}
-    assert covered - set(explained) - {"evaluate.peers"} == set()
-    assert {key for key in explained if not key.startswith("evaluate.peers.")} - covered == set()
+    assert covered - set(explained) - {"evaluate.peers", "ingest.more"} == set()
+    assert {key for key in explained if not key.startswith(("evaluate.peers.", "ingest.more[]."))} - covered == set()

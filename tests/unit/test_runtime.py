@@ -14,11 +14,26 @@ from stages.lib.runtime import Runtime
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"DEVICE": "meta", "THREADS": "3", "WORKERS": "2", "SCRATCH": "here"}.items():
+    for name, value in {"DEVICE": "cpu", "THREADS": "3", "WORKERS": "2", "SCRATCH": "here"}.items():
         monkeypatch.setenv(f"STAGES_{name}", value)
     runtime = Runtime.from_environment()
-    assert (runtime.device, runtime.threads, runtime.workers) == ("meta", 3, 2)
+    assert (runtime.device, runtime.threads, runtime.workers) == ("cpu", 3, 2)
     assert runtime.scratch == Path("here")
+
+
+@pytest.mark.parametrize(("gpus", "there"), [(0, "cpu"), (2, "cpu, cuda, cuda:0, cuda:1")])
+@pytest.mark.parametrize("wanted", ["gpuu", "cuda:2", "meta", "cuda"])
+def test_a_device_that_is_not_there_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, gpus: int, there: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    runtime = Runtime(wanted, threads=1, workers=1, scratch=Path("here"))
+    if wanted in there.split(", "):
+        assert runtime.device == wanted
+        return
+    with pytest.raises(ConfigError, match=f"^STAGES_DEVICE='{wanted}' is not here; choose from {there}$"):
+        _ = runtime.device
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "", "1.5"])

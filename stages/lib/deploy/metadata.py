@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import onnx
@@ -18,6 +19,20 @@ def stamp(model: onnx.ModelProto, contract: Contract) -> None:
     """Put the contract into a model, in place of an older one."""
     kept = {entry.key: entry.value for entry in model.metadata_props if entry.key != KEY}
     onnx.helper.set_model_props(model, {**kept, KEY: contract.model_dump_json()})
+
+
+def save_stamped(model: onnx.ModelProto, path: Path, contract: Contract) -> None:
+    """Stamp a model and write it under a temporary name that is then renamed."""
+    stamp(model, contract)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.building")
+    onnx.save_model(model, temporary)
+    temporary.replace(path)
+
+
+def restamp(path: Path, contract: Contract) -> None:
+    """Give a file another contract, such as one with what was measured on the file; its graph stays."""
+    save_stamped(onnx.load(path), path, contract)
 
 
 def parse(metadata: Mapping[str, str], what: str) -> Contract:

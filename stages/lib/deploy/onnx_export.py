@@ -8,7 +8,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from stages.lib.deploy.metadata import stamp
+from stages.lib.deploy.metadata import save_stamped
 from stages.lib.models.contract import SERVED_INPUT, Contract
 from stages.lib.models.student import FaceEncoder
 
@@ -68,12 +68,7 @@ def export_encoder(encoder: FaceEncoder, path: Path, contract: Contract) -> None
     )
     if program is None:
         raise RuntimeError("torch gave no ONNX program")
-    model = _bare(program.model_proto)
-    stamp(model, contract)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.building")
-    onnx.save_model(model, temporary)
-    temporary.replace(path)
+    save_stamped(_bare(program.model_proto), path, contract)
 
 
 def _bare(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -43,6 +43,8 @@ class FacesBounds:
         max_reject_share: rejects / (faces + rejects), in [0, 1].
         splits: the values that `split` may take.
         min_faces_per_split: fewest faces of the splits that it names.
+        compared_splits: splits in which faces are compared with each other. Each needs two people for an impostor
+            pair, and one person with two faces for a genuine one.
         min_side: smallest width and height, pixels.
         max_side: largest width and height, pixels.
     """
@@ -50,15 +52,16 @@ class FacesBounds:
     min_rows: int
     min_subjects: int
     max_reject_share: float
-    splits: tuple[str, ...] = ("train", "val", "test")
+    splits: tuple[str, ...] = ("train", "val", "test", "transfer")
     min_faces_per_split: Mapping[str, int] = field(default_factory=dict)
+    compared_splits: tuple[str, ...] = ()
     min_side: int = 16
     max_side: int = 20_000
 
     def __post_init__(self) -> None:
-        unknown = set(self.min_faces_per_split) - set(self.splits)
+        unknown = {*self.min_faces_per_split, *self.compared_splits} - set(self.splits)
         if unknown:
-            raise ConfigError(f"min_faces_per_split names {sorted(unknown)}, not among {list(self.splits)}")
+            raise ConfigError(f"bounds name the splits {sorted(unknown)}, not among {list(self.splits)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,11 @@ def _reject_share(evidence: Evidence) -> pd.Series:
     return pd.Series(share, index=evidence.frame.index, dtype=float)
 
 
+def _faces_of_person(evidence: Evidence) -> pd.Series:
+    people = evidence.frame["subject_id"]
+    return people.map(people.value_counts()).astype(float)
+
+
 def _parent_fault(evidence: Evidence) -> pd.Series:
     if evidence.parents is None:
         raise ConfigError(
@@ -68,6 +73,7 @@ def _parent_fault(evidence: Evidence) -> pd.Series:
 
 DERIVED: dict[str, Callable[[Evidence], pd.Series]] = {
     "reject_share": _reject_share,
+    "faces_of_person": _faces_of_person,
     "split_fault": lambda evidence: faults.split_fault(evidence.frame),
     "landmarks_fault": lambda evidence: faults.landmarks_fault(evidence.frame),
     "quality_fault": lambda evidence: faults.quality_fault(evidence.frame),

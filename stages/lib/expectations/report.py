@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.lib.expectations.result import GateResult, Observed
+from stages.lib.expectations.result import GateResult, figure
 
 
 def to_json(result: GateResult) -> str:
@@ -30,17 +30,6 @@ def to_html(result: GateResult) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figure"] = _figure
+    environment.filters["figure"] = figure
     topics = [(topic, list(checks)) for topic, checks in groupby(result.checks, attrgetter("topic"))]
     return environment.get_template("report.html.j2").render(result=result, topics=topics)
-
-
-def _figure(value: Observed) -> str:
-    """Four digits of a figure, and both ends of an extent where they differ."""
-    if isinstance(value, tuple):
-        return " to ".join(dict.fromkeys(_figure(end) for end in value))
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return "missing" if value in (None, "nan") else str(value)

@@ -52,6 +52,12 @@ class Check:
     failing_count: int = 0
     error: str = ""
 
+    def __str__(self) -> str:
+        """Name, what was found and the rule, on one line."""
+        faces = f"{self.failing_count:,} face{'s' * (self.failing_count != 1)} at fault"
+        found = self.error or (faces if self.failing_count else figure(self.observed))
+        return f"{self.name}: {found}, {self.expected}"
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -79,3 +85,23 @@ class GateResult:
     def failed(self) -> tuple[Check, ...]:
         """The checks that did not hold, warnings included."""
         return tuple(check for check in self.checks if not check.success)
+
+    def complaint(self, advice: Mapping[str, str]) -> str:
+        """What failed the gate, on one line; warnings are left to the report.
+
+        Args:
+            advice: name of a check -> what a reader can turn to pass it; put behind what was found.
+        """
+        broken = [check for check in self.failed if check.severity == "critical"]
+        return "; ".join(" ".join([str(check), advice.get(check.name, "")]).rstrip() for check in broken)
+
+
+def figure(value: Observed) -> str:
+    """Four digits of a figure, and both ends of an extent where they differ."""
+    if isinstance(value, tuple):
+        return " to ".join(dict.fromkeys(figure(end) for end in value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return "missing" if value in (None, "nan") else str(value)

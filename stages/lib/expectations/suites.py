@@ -90,6 +90,8 @@ def _common(bounds: FacesBounds) -> Rules:
     yield _among("split", bounds.splits, "split is known", "Splits")
     yield _no_fault("split_fault", "no person in two splits", "one split per person", "Splits", "subject_id, split")
     yield from (_split_size(split, least) for split, least in bounds.min_faces_per_split.items())
+    for split in bounds.compared_splits:
+        yield from _comparable(split)
 
 
 def _amounts(bounds: FacesBounds) -> Rules:
@@ -104,7 +106,7 @@ def _amounts(bounds: FacesBounds) -> Rules:
     yield gxe.ExpectColumnMaxToBeBetween(
         column="reject_share",
         max_value=bounds.max_reject_share,
-        meta=_about("few rejects", f"a share of at most {bounds.max_reject_share:g}", "Amounts"),
+        meta=_about("few rejects", f"at most {bounds.max_reject_share:g}", "Amounts"),
     )
 
 
@@ -113,6 +115,22 @@ def _split_size(split: str, least: int) -> Expectation:
         min_value=least,
         row_condition=Column("split") == split,
         meta=_about(f"enough {split} faces", f"at least {least}", "Splits", "split"),
+    )
+
+
+def _comparable(split: str) -> Rules:
+    """One impostor and one genuine pair."""
+    yield gxe.ExpectColumnUniqueValueCountToBeBetween(
+        column="subject_id",
+        min_value=2,
+        row_condition=Column("split") == split,
+        meta=_about(f"enough {split} people", "at least 2", "Splits", "split, subject_id"),
+    )
+    yield gxe.ExpectColumnMaxToBeBetween(
+        column="faces_of_person",
+        min_value=2,
+        row_condition=Column("split") == split,
+        meta=_about(f"most faces of a {split} person", "at least 2", "Splits", "split, subject_id"),
     )
 
 

@@ -88,6 +88,22 @@ class ScoreContract(BaseModel):
     score: Literal["cosine"] = "cosine"
 
 
+class Threshold(BaseModel):
+    """A decision threshold, and how much it rests on.
+
+    Attributes:
+        cosine: accept at or above it.
+        impostor_pairs: pairs of different people that it was read from.
+        people: that the pairs were made of; pairs that share a person are not independent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cosine: float
+    impostor_pairs: Annotated[int, Field(ge=1)]
+    people: Annotated[int, Field(ge=2)]
+
+
 class Contract(BaseModel):
     """All that a caller must know to use a model rightly; kept in the model file itself.
 
@@ -98,8 +114,8 @@ class Contract(BaseModel):
         input: what it takes.
         score: what it gives.
         outputs: names of the graph's outputs, in order.
-        thresholds: cosine threshold by false match rate (`"1e-3"`), from the data named in the evaluation
-            report; empty until a model was evaluated.
+        thresholds: by false match rate (`"1e-3"`), on clean faces of validation people: they hold for faces
+            like those. A rate that these people were too few to show is absent.
         licence: of the weights.
         hashes: SHA-256 or content id of what the model was made from, by name.
     """
@@ -112,7 +128,7 @@ class Contract(BaseModel):
     input: InputContract
     score: ScoreContract
     outputs: tuple[str, ...] = ("embedding", "norm")
-    thresholds: dict[str, float] = Field(default_factory=dict)
+    thresholds: dict[str, Threshold] = Field(default_factory=dict)
     licence: str
     hashes: dict[str, str] = Field(default_factory=dict)
 

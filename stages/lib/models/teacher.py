@@ -46,9 +46,9 @@ def open_onnx(model: str, contract: str, threads: int, sha256: str | None = None
 
     Args:
         model: a name in `KNOWN`, or a path.
-        contract: a name in `PRESETS`; a known model brings its own.
+        contract: a name in `PRESETS`; of a known model, the one that it was made for.
         threads: that one run may use.
-        sha256: what a file given by path must have; none: not checked.
+        sha256: what the file must have; none: not checked, but a known model always is.
 
     Returns:
         Its path, the opened model and the licence of its weights.
@@ -56,13 +56,15 @@ def open_onnx(model: str, contract: str, threads: int, sha256: str | None = None
     Raises:
         ConfigError: no such model, it does not fit the contract, or it is another file than the one declared.
     """
-    if model in KNOWN:
-        path = locate(model)
-        return path, AdoptedModel(path, KNOWN[model].input, threads), KNOWN[model].licence
-    path = Path(model)
+    known = KNOWN.get(model)
+    if known and PRESETS[contract] != known.input:
+        right = next(name for name, preset in PRESETS.items() if preset == known.input)
+        raise ConfigError(f"model {model!r} was made for the contract {right!r}, not {contract!r}: say {right!r}")
+    path = locate(model) if known else Path(model)
     if sha256 is not None and path.is_file() and sha256_file(path) != sha256:
         raise ConfigError(f"{path} has sha256 {sha256_file(path)}, params say {sha256}: restore it, or change params")
-    return path, AdoptedModel(path, PRESETS[contract], threads), "as its makers state; not known here"
+    licence = known.licence if known else "as its makers state; not known here"
+    return path, AdoptedModel(path, PRESETS[contract], threads), licence
 
 
 def save_adopted(folder: Path, name: str, contract: str, threads: int, sha256: str | None = None) -> AdoptedModel:

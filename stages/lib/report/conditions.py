@@ -17,6 +17,8 @@ CLEAN: Final = "clean"
 """Clean faces of the people in the grid: the column that the degraded cells are compared with."""
 DEGRADED: Final = "degraded_mean"
 """Not a condition of its own: the plain mean over the degraded cells."""
+TRANSFER: Final = "transfer_"
+"""Heads the name of a condition of its own people: those of another source, such as `transfer_orl`."""
 POOLED: Final = "degraded_pooled"
 """Not a condition of its own: the pairs of all degraded cells in one curve, under one threshold."""
 

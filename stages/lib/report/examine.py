@@ -12,7 +12,7 @@ from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.bands import fnmr_by_band
 from stages.lib.report.candidates import Candidate
-from stages.lib.report.conditions import ALL, CLEAN, DEGRADED, POOLED, Grid
+from stages.lib.report.conditions import ALL, CLEAN, DEGRADED, POOLED, TRANSFER, Grid
 from stages.lib.report.curves import thinned_det
 from stages.lib.report.findings import ModelFindings
 from stages.lib.report.lists import PairList, measure_list
@@ -30,6 +30,7 @@ class Exam:
         everyone: comparisons among all clean test faces.
         subset: comparisons among the faces of the grid, the same in every cell.
         lists: published lists.
+        transfers: source -> comparisons among its people, of whom no model of ours saw any.
         covariates: name -> (N,) value of each clean test face.
         fmr_targets: false match rates at which FNMR is read; the first freezes the threshold.
         seed: of the resamples for the lists.
@@ -39,18 +40,22 @@ class Exam:
     everyone: Trial
     subset: Trial
     lists: Sequence[PairList]
+    transfers: Mapping[str, Trial]
     covariates: Mapping[str, NDArray[np.floating]]
     fmr_targets: tuple[float, ...]
     seed: int
 
 
-def examine(model: Candidate, clean: Embeddings, degraded: Embeddings, exam: Exam) -> ModelFindings:
+def examine(
+    model: Candidate, clean: Embeddings, degraded: Embeddings, elsewhere: Mapping[str, Embeddings], exam: Exam
+) -> ModelFindings:
     """Measure a model.
 
     Args:
         model: the file that made the embeddings.
         clean: (N, D) unit embeddings of the clean test faces.
         degraded: (M, D) of the degraded ones, rows as the conditions count them.
+        elsewhere: source -> (K, D) of its faces, rows as its trial counts them.
         exam: what to measure.
     """
     freezing = f"threshold@{target_name(exam.fmr_targets[0])}"
@@ -64,6 +69,9 @@ def examine(model: Candidate, clean: Embeddings, degraded: Embeddings, exam: Exa
     for cell in exam.grid.degraded:
         probes = degraded[cell.probes]
         found[cell.name] = measure(clean[cell.templates], probes, exam.subset, exam.fmr_targets, frozen)
+    for source, trial in exam.transfers.items():
+        there = elsewhere[source]
+        found[TRANSFER + source] = measure(there, there, trial, exam.fmr_targets, frozen)
     curves = [thinned_det(ALL, scores, exam.everyone.protocol.genuine)]
     if exam.grid.degraded:
         cells = [found[cell.name] for cell in exam.grid.degraded]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import Band
 from stages.lib.report.candidates import Candidate
-from stages.lib.report.conditions import CLEAN, DEGRADED, Grid
+from stages.lib.report.conditions import CLEAN, DEGRADED, TRANSFER, Grid
 from stages.lib.report.curves import Curve
 from stages.lib.report.lists import PairList
 from stages.lib.report.pool import Difference, Estimate, differences, pooled
@@ -94,6 +94,11 @@ class Findings:
         """`columns` without the clean faces of the grid where these are all test faces."""
         whole = self.grid.faces == self.facts.faces
         return [c for c in self.columns if not (whole and c == CLEAN)]
+
+    @property
+    def transfers(self) -> list[str]:
+        """Conditions of other sources' people."""
+        return [c for c in self.columns if c.startswith(TRANSFER)]
 
     @property
     def treatments(self) -> list[str]:

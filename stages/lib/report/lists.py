@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.lib.metrics.bootstrap import bootstrap_verification, subject_weights
@@ -14,6 +16,7 @@ from stages.lib.metrics.protocol import Protocol, pair_scores
 from stages.lib.metrics.verification import fold_accuracy, verification
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.trial import Measurement
+from stages.lib.table import Table
 
 Ints = NDArray[np.int64]
 MIN_SHARE = 0.5  # of the listed pairs; with fewer the name of the list would promise too much
@@ -39,6 +42,24 @@ class PairList:
     def folds(self) -> int:
         """Number of folds; accuracy by folds needs two."""
         return len(np.unique(self.fold))
+
+
+def read_lists(pairs: Path, aligned: Table, faces: pa.Table, subject: Ints) -> tuple[list[PairList], list[str]]:
+    """The lists that came with a source, as far as they may be reported, and a sentence for each that may not.
+
+    Args:
+        pairs: Parquet of the PAIRS schema; it may be missing.
+        aligned: table of clean faces.
+        faces: `face_id` of the clean test faces.
+        subject: (N,) their subject codes.
+    """
+    if not pairs.is_file():
+        return [], []
+    everyone = aligned.read(["face_id", "split"])
+    split = dict(zip(everyone["face_id"].to_pylist(), everyone["split"].to_pylist(), strict=True))
+    row = {face: index for index, face in enumerate(faces["face_id"].to_pylist())}
+    used, skipped = usable_lists(pq.read_table(pairs), split, row, subject)
+    return used, [f"List {reason}" for reason in skipped]
 
 
 def usable_lists(

@@ -14,6 +14,7 @@ from stages.lib.report.bands import BANDS
 from stages.lib.report.conditions import ALL, DEGRADED
 from stages.lib.report.files import headline_metrics
 from stages.lib.report.findings import Findings
+from stages.lib.report.lists import PairList
 from stages.lib.report.pool import Estimate, Verdict, single
 from stages.lib.report.style import DARK, LIGHT, Draw, png
 from stages.lib.report.words import (
@@ -87,7 +88,8 @@ def write_pages(findings: Findings, pictures: Sequence[Picture], folder: Path) -
         "rank1": _by_condition(findings, "rank1"),
         "differences": {name: _differences(findings, name) for name in findings.treatments},
         "frozen": _frozen(findings),
-        "lists": {pairs.name: (pairs, _list(findings, pairs.name)) for pairs in findings.lists},
+        "lists": _lists(findings, "eer", findings.lists),
+        "accuracy": _lists(findings, "accuracy", [pairs for pairs in findings.lists if pairs.folds > 1]),
         "bands": {m.model.label: _bands(findings, m.model.name) for m in findings.models if m.bands},
         "seeds": _seeds(findings),
         "operators": {operator_label(c.operator): OPERATORS.get(c.operator, "") for c in findings.grid.degraded},
@@ -112,6 +114,7 @@ def _headline(findings: Findings) -> Sheet:
     degraded = DEGRADED in findings.columns
     headings = ["size, MB", "weights", *(f"{metric_label(m)}, %" for m in metrics)]
     headings += ["EER degraded, %"] * degraded
+    headings += [f"EER, {condition_label(c)}, %" for c in findings.transfers]
     headings += ["EER to control, points: clean", "EER to control, points: degraded"][: 1 + degraded]
     rows = []
     for name in findings.names:
@@ -120,6 +123,7 @@ def _headline(findings: Findings) -> Sheet:
         cells = [Cell(f"{model.megabytes:.2f}"), Cell(f"{model.parameters / 1e6:.2f} M")]
         cells += [_cell(clean[m], "" if findings.resolved(name, ALL, m) else "†") for m in metrics]
         cells += [_cell(findings.estimate(name, DEGRADED)["eer"])] if degraded else []
+        cells += [_cell(findings.estimate(name, c)["eer"]) for c in findings.transfers]
         cells += [_against(findings, name, condition) for condition in (ALL, DEGRADED)[: 1 + degraded]]
         kind = {"teacher": "teacher", "peer": "peer", "student": ""}[model.role]
         notes = ", ".join(note for note in (kind, f"{seeds} seeds" if seeds > 1 else "") if note and note != name)
@@ -153,6 +157,9 @@ def _answers(findings: Findings) -> list[str]:
                 f"; {mean.verdict} over the degraded cells, {points(mean)} points. Of {len(cells)} cells "
                 f"{cells.count('better')} are better, {cells.count('worse')} worse, {cells.count('unclear')} unclear"
             )
+        for condition in findings.transfers:
+            there = findings.difference(name, condition)["eer"]
+            text += f"; {there.verdict} on {condition_label(condition)}, {points(there)} points"
         seeds = (
             "one training seed, so the intervals speak of the people only"
             if clean.seeds == 1
@@ -196,12 +203,14 @@ def _frozen(findings: Findings) -> Sheet:
     return Sheet(headings, tuple(rows))
 
 
-def _list(findings: Findings, name: str) -> Sheet:
+def _lists(findings: Findings, metric: str, lists: Sequence[PairList]) -> Sheet:
+    """A row for each list, with how many of its pairs could be used."""
     rows = []
-    for model in findings.names:
-        found = findings.estimate_list(model, name)
-        rows.append((model, tuple(_cell(found[m]) for m in ("eer", "accuracy") if m in found)))
-    return Sheet(("EER, %", "accuracy over folds, %")[: len(rows[0][1])], tuple(rows))
+    for pairs in lists:
+        used, listed = len(pairs.protocol.genuine), pairs.listed
+        label = f"{pairs.name}, {used:,} pairs" if used == listed else f"{pairs.name}, {used:,} of {listed:,} pairs"
+        rows.append((label, tuple(_cell(findings.estimate_list(name, pairs.name)[metric]) for name in findings.names)))
+    return Sheet(tuple(findings.names), tuple(rows))
 
 
 def _bands(findings: Findings, name: str) -> Sheet:

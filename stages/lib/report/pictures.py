@@ -19,6 +19,7 @@ from stages.lib.report.conditions import ALL
 from stages.lib.report.faces import WrongPair, degradation_ids, degradation_picture, error_picture, read_faces
 from stages.lib.report.findings import Findings
 from stages.lib.report.page import Picture
+from stages.lib.report.sheet import contact_sheet, label_sheet, read_people
 from stages.lib.report.trial import Trial
 from stages.lib.table import SHOWABLE, Table
 
@@ -85,6 +86,7 @@ def all_pictures(
     if findings.treatments:
         words = "Difference in EER of each student to its control"
         pictures.append(Picture.drawn("difference", words, partial(difference_chart, findings)))
+    pictures += _computed(aligned)
     for found in errors:
         pixels = read_faces(aligned, {face for pair in found.pairs for face in (pair.left, pair.right)})
         if pixels:
@@ -92,6 +94,16 @@ def all_pictures(
             draw = partial(error_picture, found.pairs, pixels, found.threshold)
             pictures.append(Picture.drawn(f"errors-{found.model}", words, draw, FACE_DPI))
     return pictures
+
+
+def _computed(aligned: Table) -> list[Picture]:
+    people = read_people(aligned)
+    if not people:
+        return []
+    return [
+        Picture.drawn("cohort", "Computed test people, a row each", partial(contact_sheet, people), FACE_DPI),
+        Picture.drawn("cohort-labels", "Their segmentation and landmarks", partial(label_sheet, people), FACE_DPI),
+    ]
 
 
 def _degradations(findings: Findings, aligned: Table, variants: Table, faces: pa.Table) -> list[Picture]:

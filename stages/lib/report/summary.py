@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.lib.errors import ConfigError
+from stages.lib.report.conditions import TRANSFER
 
 NOT_MODELS = ("difference", "lists", "about")
 WIDTH = 120  # a terminal's width must not change what a log holds
@@ -19,6 +20,8 @@ WIDTH = 120  # a terminal's width must not change what a log holds
 
 def headline(reports: Path) -> str:
     """The results of the last evaluation as a plain table, and where its report is.
+
+    Figures without a report beside them came with the repository, and the text says so first.
 
     Args:
         reports: the folder that `evaluate` wrote.
@@ -38,6 +41,7 @@ def headline(reports: Path) -> str:
         "Below each figure its 95 % interval; last column: EER degraded minus the control's, percentage points."
     )
     fnmr = about["fnmr"]
+    transfers = [c for c in metrics["teacher"] if c.startswith(TRANSFER)]
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column("model", no_wrap=True)
     for heading in (
@@ -47,6 +51,7 @@ def headline(reports: Path) -> str:
         f"{fnmr.upper()}, %",
         "rank-1, %",
         "EER degraded, %",
+        *(f"EER {c.removeprefix(TRANSFER)}, %" for c in transfers),
         "to control",
     ):
         table.add_column(heading, justify="right")
@@ -60,12 +65,16 @@ def headline(reports: Path) -> str:
             f"{model['parameters'] / 1e6:.2f} M",
             *(_cell(clean, metric) for metric in ("eer", fnmr, "rank1")),
             _cell(model.get("degraded_mean", {}), "eer"),
+            *(_cell(model[c], "eer") for c in transfers),
             _verdict(metrics["difference"].get(name)),
         )
     text = io.StringIO()
     Console(file=text, width=WIDTH, color_system=None).print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "\n".join([*lines, f"report: {reports / 'report' / 'report.html'}"])
+    page = reports / "report" / "report.html"
+    if page.is_file():
+        return "\n".join([*lines, f"report: {page}"])
+    return "\n".join([f"These figures came with the repository ({path}); nothing was evaluated here yet.", *lines])
 
 
 def _cell(figures: dict[str, float], metric: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from stages.lib.report.conditions import ALL, CLEAN, DEGRADED, POOLED
+from stages.lib.report.conditions import ALL, CLEAN, DEGRADED, POOLED, TRANSFER
 from stages.lib.report.pool import Difference, Estimate
 
 _CONDITIONS: Final = {
@@ -16,16 +16,16 @@ _CONDITIONS: Final = {
 }
 OPERATORS: Final = {
     "clean": "the aligned face as it is",
-    "low_resolution": "shrunk and brought back to 112 pixels by changing kernels",
-    "blur": "out of focus",
-    "motion_blur": "the face or the camera moved",
-    "noise": "a dark scene or a cheap sensor",
-    "jpeg": "compressed hard",
-    "exposure": "too dark or too light",
-    "mask": "a face mask drawn over nose and mouth",
-    "misalignment": "landmarks off, so the face sits askew in its frame",
+    "low_resolution": "shrunk to 32, 24, 16, 12, 8 pixels and brought back by changing kernels",
+    "blur": "out of focus, by a Gaussian of 1, 2, 3, 4.5 pixels",
+    "motion_blur": "the face or the camera moved, by 5, 9, 13, 19 pixels",
+    "noise": "a dark scene or a cheap sensor: a deviation of 5, 10, 16, 25 grey levels at mid-grey",
+    "jpeg": "compressed hard, to quality 50, 30, 18, 8",
+    "exposure": "too dark or too light, by 0.5, 1, 1.5, 2 stops",
+    "mask": "a face mask is drawn: below the nose, over its tip, up to its bridge",
+    "misalignment": "landmarks off by 2, 4, 7, 10 pixels, so the face sits askew in its frame",
 }
-"""What each operator stands for, in a few words."""
+"""What each operator stands for, severity by severity from 1; pixels are of the 112x112 face."""
 
 
 def operator_label(operator: str) -> str:
@@ -34,7 +34,9 @@ def operator_label(operator: str) -> str:
 
 
 def condition_label(condition: str) -> str:
-    """`low_resolution-4` -> `low resolution 4`."""
+    """`low_resolution-4` -> `low resolution 4`, `transfer_orl` -> `transfer to orl`."""
+    if condition.startswith(TRANSFER):
+        return f"transfer to {condition.removeprefix(TRANSFER)}"
     return _CONDITIONS.get(condition, condition.replace("_", " ").replace("-", " "))
 
 

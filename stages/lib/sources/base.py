@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,6 +29,7 @@ class Record:
             left mouth of the person), or None where the source knows none.
         landmarks_from: `source` where landmarks are given, else None.
         split: `train`, `val` or `test` where the source's protocol fixes it, else None.
+        labels: column of the face table -> value, for what else the source knows of the face.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Record:
     landmarks: NDArray[np.float32] | None = None
     landmarks_from: str | None = None
     split: str | None = None
+    labels: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

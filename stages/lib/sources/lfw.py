@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ class LfwSource:
 
 
 def open_lfw(path: Path | None, licence: str | None = None) -> LfwSource:
-    """Open LFW.
+    """Open LFW; lists of people that are missing are told on stderr, for figures then compare with nobody's.
 
     Raises:
         ConfigError: no such folder, no images, a damaged list, or a person whom View 1 does not place.
@@ -84,6 +85,12 @@ def open_lfw(path: Path | None, licence: str | None = None) -> LfwSource:
     if not names:
         raise ConfigError(f"{root} holds no images of people; a source of kind 'lfw' is {_LAYOUT}")
     splits = read_splits(lists)
+    if not splits:
+        print(
+            f"warning: neither peopleDevTrain.txt nor peopleDevTest.txt lies in {lists}: LFW's people are split by "
+            "lot and not as in its View 1",
+            file=sys.stderr,
+        )
     strangers = sorted({name.partition("/")[0] for name in names} - splits.keys()) if splits else []
     if strangers:
         raise ConfigError(

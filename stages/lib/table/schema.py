@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 
 SHOWABLE = frozenset({"orl", "cohort"})
 """Sources whose faces may stand in a report or travel with a model: ORL's volunteers, and people that were computed. A
@@ -20,10 +20,11 @@ CORE = pa.schema(
         pa.field("face_id", pa.string(), nullable=False),  # hex content hash, the sort key
         pa.field("parent_id", pa.string()),  # the clean face of a degraded one
         pa.field("subject_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),  # reader: orl, folder, lfw, rec, bin
+        pa.field("source", pa.string(), nullable=False),  # reader: cohort, orl, folder, lfw, rec, bin
         pa.field("name", pa.string(), nullable=False),  # place within the source, for people
         pa.field("licence", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),  # train, val or test; by subject, fixed at ingest
+        # by subject, fixed at ingest: train, val or test; transfer: people of another source, for evaluation only
+        pa.field("split", pa.string(), nullable=False),
         pa.field("image", pa.binary(), nullable=False),  # encoded bytes (JPEG, PNG, ...)
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
@@ -35,8 +36,13 @@ CORE = pa.schema(
         pa.field("yaw", pa.float32()),  # labels where the source knows them, degrees
         pa.field("pitch", pa.float32()),
         pa.field("roll", pa.float32()),
-        pa.field("segmentation", pa.binary()),  # PNG of class indices
+        pa.field("segmentation", pa.binary()),  # PNG of class indices, the size of the image
+        pa.field("landmarks68", pa.list_(pa.float32(), 136)),  # the 68 points of iBUG 300-W; x, y in pixels
+        pa.field("visible68", pa.list_(pa.bool_(), 68)),  # whether each can be seen
         pa.field("mask_worn", pa.bool_()),
+        pa.field("expression", pa.string()),
+        pa.field("light", pa.float32()),  # degrees between the key light and the camera's axis
+        pa.field("recipe", pa.string()),  # JSON: all that a computed face was made from
     ]
 )
 

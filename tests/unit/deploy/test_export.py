@@ -11,7 +11,7 @@ from stages.lib.deploy.metadata import KEY, parse, stamp
 from stages.lib.deploy.onnx_export import export_encoder
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
-from stages.lib.models.contract import UNIT_RGB, Contract, ScoreContract
+from stages.lib.models.contract import UNIT_RGB, Contract, ScoreContract, Threshold
 from stages.lib.models.student import FaceEncoder
 
 
@@ -79,10 +79,11 @@ def test_a_contract_that_the_graph_breaks_is_refused(
 def test_stamping_again_replaces_the_contract_and_keeps_the_rest(exported: Path, contract: Contract) -> None:
     model = onnx.load(exported)
     onnx.helper.set_model_props(model, {**{p.key: p.value for p in model.metadata_props}, "note": "kept"})
-    stamp(model, contract.model_copy(update={"thresholds": {"1e-3": 0.4}}))
+    measured = {"1e-3": Threshold(cosine=0.4, impostor_pairs=20_000, people=30)}
+    stamp(model, contract.model_copy(update={"thresholds": measured}))
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert set(metadata) == {KEY, "note"}
-    assert parse(metadata, "model").thresholds == {"1e-3": 0.4}
+    assert parse(metadata, "model").thresholds == measured
     with pytest.raises(ConfigError, match="cannot be read"):
         parse({KEY: "{}"}, "model")
 

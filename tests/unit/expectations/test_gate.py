@@ -90,7 +90,7 @@ def test_good_tables_pass(aligned: pd.DataFrame, variants: pd.DataFrame, capfd: 
     ]
     assert [result.failed for result in results] == [(), (), ()]
     assert all(result.success for result in results)
-    assert results[0].splits == {"train": 30, "val": 10, "test": 20}
+    assert results[0].splits == {"train": 30, "val": 10, "test": 20, "transfer": 0}
     assert results[2].rows == 3 * 20 + 30
     assert capfd.readouterr() == ("", "")  # no progress bars in a stage's log
 
@@ -158,6 +158,30 @@ def test_a_small_table_and_a_lost_column_fail_without_an_exception(aligned: pd.D
     assert failed["height is present"].failing_count == 40
     assert len(failed["height is present"].failing) == 20
     assert not validate("aligned", aligned[:0], ALIGNED, 0).success
+
+
+def test_compared_people_need_a_pair_of_each_kind(aligned: pd.DataFrame) -> None:
+    bounds = replace(FACES, min_rows=1, min_subjects=1, min_faces_per_split={}, compared_splits=("val", "test"))
+    assert validate("faces", aligned, bounds, 0).success
+    alone = aligned[(aligned["split"] != "val") | (aligned["subject_id"] == "p6")]
+    assert only_failure(validate("faces", alone, bounds, 0)).name == "enough val people"
+    singles = aligned[(aligned["split"] != "test") | ~aligned.duplicated("subject_id")]
+    check = only_failure(validate("faces", singles, bounds, 0))
+    assert (check.name, check.observed) == ("most faces of a test person", 1)
+    nobody = aligned[aligned["split"] != "val"]
+    assert [c.name for c in validate("faces", nobody, bounds, 0).failed] == [
+        "enough val people",
+        "most faces of a val person",
+    ]
+
+
+def test_only_what_failed_the_gate_is_complained_of(aligned: pd.DataFrame) -> None:
+    aligned["q_brightness"] = np.float32(0.7)  # a warning
+    aligned.loc[0, "licence"] = None
+    result = validate("aligned", aligned, replace(ALIGNED, min_rows=61), 0)
+    assert result.complaint({"enough faces": "(rows)"}) == (
+        "enough faces: 60, at least 61 (rows); licence is present: 1 face at fault, no missing value"
+    )
 
 
 def test_a_shift_of_many_faces_fails_and_a_warning_does_not(aligned: pd.DataFrame) -> None:

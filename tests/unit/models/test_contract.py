@@ -10,6 +10,7 @@ from stages.lib.models.contract import (
     Contract,
     InputContract,
     ScoreContract,
+    Threshold,
 )
 
 FACES = np.random.default_rng(3).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
@@ -52,7 +53,7 @@ def test_a_contract_survives_json_and_stays_closed() -> None:
         version="1",
         input=InputContract(scale=1 / 255, mean=0.5, std=0.5),
         score=ScoreContract(dim=128),
-        thresholds={"1e-3": 0.31},
+        thresholds={"1e-3": Threshold(cosine=0.31, impostor_pairs=20_000, people=30)},
         licence="MIT",
         hashes={"weights": "ab"},
     )

@@ -100,10 +100,14 @@ def test_damaged_lists_name_the_file(lfw: Path, file: str, text: str | None, mes
         open_source("lfw", lfw)
 
 
-def test_without_lists_there_is_no_split(lfw: Path) -> None:
+def test_without_lists_there_is_no_split_and_a_warning(lfw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _all(lfw)
+    assert capsys.readouterr().err == ""
     for path in lfw.glob("*.txt"):
         path.unlink()
     assert {r.split for r in _all(lfw)} == {None}
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"neither peopleDevTrain.txt nor peopleDevTest.txt lies in {lfw}" in warning
 
 
 def test_real_set(real: Callable[[str], Path]) -> None:

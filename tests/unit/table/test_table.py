@@ -97,7 +97,7 @@ def test_what_is_no_table_says_so(face_rows: Make, make_table: Make, tmp_path: P
     with pytest.raises(TableError, match=r"shard-00000.parquet .* missing"):
         Table.open(table.path)
     about = table.path / "table.json"
-    about.write_text(about.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    about.write_text(about.read_text().replace('"schema_version": 2', '"schema_version": 99'))
     with pytest.raises(TableError, match="schema version 99"):
         Table.open(table.path)
 

@@ -1,0 +1,1 @@
+"""Synthetic faces with exact labels: parametric heads, rendered; no photograph of anyone is in them."""
