@@ -69,18 +69,18 @@ def project(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Project
 
 
 def test_a_failed_gate_stops_the_graph_and_done_work_stays_done(project: Project) -> None:
-    project.photograph(people=4, each=3)
-    project.set("validate", min_subjects=5)
+    project.photograph(people=8, each=3)
+    project.set("validate", min_subjects=9)
     failed = project.repro("align")
     assert failed.returncode != 0
-    assert "GateFailed: data/faces failed enough people" in failed.stderr
+    assert "data/faces failed: enough people: 8, at least 9 (validate.min_subjects)" in failed.stderr
     assert (project.root / "data/faces/table.json").is_file()
     assert (project.root / "data/gates/faces/report.html").is_file()
     assert not (project.root / "data/gates/faces/token.json").exists()
     assert not (project.root / "data/aligned").exists()
     assert "Running stage 'align'" not in failed.stdout
 
-    project.set("validate", min_subjects=4)
+    project.set("validate", min_subjects=8)
     passed = project.repro("align")
     assert passed.returncode == 0, passed.stderr
     assert "Stage 'ingest' didn't change, skipping" in passed.stdout
