@@ -78,7 +78,7 @@ def test_pairs_name_test_pictures(records: list[Record]) -> None:
 def test_workers_do_not_change_the_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = load().ingest
     cohort = params.cohort.model_copy(update={"identities": 4, "test_identities": 2, "shots": 3, "size": 64})
-    params = params.model_copy(update={"more": (), "cohort": cohort})
+    params = params.model_copy(update={"source": "cohort", "more": (), "cohort": cohort})
     monkeypatch.setattr(ingest, "RENDERED", 5)  # blocks that end within a person
     made = [
         ingest.run(params, tmp_path / f"by-{workers}", Runtime("cpu", 1, workers, tmp_path / "scratch"))
