@@ -13,13 +13,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from stages.lib.cohort.shot import Ranges
-from stages.lib.cohort.source import CohortSource, Recipe
 from stages.lib.errors import ConfigError, StageError
 from stages.lib.executor import run_jobs
 from stages.lib.fingerprint import code_version, fingerprint, stamp
 from stages.lib.runtime import Runtime
 from stages.lib.sources import open_source
+from stages.lib.sources.base import Source
 from stages.lib.sources.blocks import Part, read_block, rejects_of
 from stages.lib.split import split_subjects
 from stages.lib.table import PAIRS, Table, conform, publish
@@ -96,13 +95,17 @@ def _open(
     if kind == "cohort":
         # a picture's many small operations gain from a process of their own and not from threads
         processes = runtime.threads if runtime.device == "cpu" else 1
-        return Part(CohortSource(_recipe(cohort), runtime.device), split, prefix, RENDERED, processes)
+        return Part(_computed(cohort, runtime.device), split, prefix, RENDERED, processes)
     given = _given(kind, None if path is None else Path(path))
     return Part(open_source(kind, given, licence), split, prefix, BLOCK)
 
 
-def _recipe(cohort: Cohort) -> Recipe:
-    return Recipe(**{**dict(cohort), "ranges": Ranges(**dict(cohort.ranges))})
+def _computed(cohort: Cohort, device: str) -> Source:
+    """The renderer imports torch, which sources of photographs spare."""
+    from stages.lib.cohort.shot import Ranges
+    from stages.lib.cohort.source import CohortSource, Recipe
+
+    return CohortSource(Recipe(**{**dict(cohort), "ranges": Ranges(**dict(cohort.ranges))}), device)
 
 
 def _given(source: str, path: Path | None) -> Path | None:

@@ -52,7 +52,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 StudentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder, and a stage of DVC
 Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
 Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
-Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos"]
+Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus"]
 Stride = Literal[8, 16, 32]
 SourceKind = Literal["cohort", "orl", "folder", "lfw", "rec", "bin"]
 ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb"]
@@ -233,13 +233,19 @@ class Template(Section):
     weight: Weight = Field(description="times 1 - cos to the teacher's template of the clean face")
 
 
+class Segmentation(Section):
+    weight: Weight = Field(description="times the cross-entropy of the face's classes; needs faces with a segmentation")
+    stride: Literal[2, 4, 8, 16] = Field(description="of the map that the classes are told on: finer costs time")
+
+
 class Objectives(Section):
     identity: Identity
     template: Template
+    segmentation: Segmentation
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Objectives:
-        if self.identity.weight == self.template.weight == 0:
+        if self.identity.weight == self.template.weight == 0:  # segmentation alone tells no two people apart
             raise ValueError("identity.weight and template.weight are both 0: nothing is left to train for")
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,15 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
+from numpy.typing import NDArray
 
-from stages.lib.codec import Pixels, decode, encode_png
-from stages.lib.degrade import Degraded, degrade, training_variant
+from stages.lib.codec import Pixels, decode, decode_classes, encode_png
+from stages.lib.degrade import OPERATORS, Degraded, degrade, relabel, training_variant
 from stages.lib.fingerprint import code_version, fingerprint
 from stages.lib.runtime import Runtime
 from stages.lib.table import CORE, ShardResult, Table, conform, map_shards, reject_rows
 from stages.params import Synthesize
 
 BATCH = 128
+_RELABEL = tuple(f'"{name}"' for name, operator in OPERATORS.items() if operator.relabel)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _shard(params: Synthesize, grid_subjects: frozenset[str], device: str, shard
     grid = [Cell(name, level, 0) for name, levels in params.grid.items() for level in levels]
     random = [Cell("random", 0, variant) for variant in range(params.variants)]
     nothing = Degraded(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [])
-    parts = [_rows(shard.slice(0, 0), nothing, Cell("none", 0, 0), params.seed)]  # gives the schema at least
+    parts = [_rows(shard.slice(0, 0), nothing, [], Cell("none", 0, 0), params.seed)]  # gives the schema at least
     for cells, mask in ((grid, in_grid), (random, learned)):
         faces = shard.filter(pa.array(mask, pa.bool_()))
         for batch in faces.to_batches(max_chunksize=BATCH):
@@ -85,10 +88,25 @@ def _cell(params: Synthesize, cell: Cell, faces: pa.Table, device: str) -> pa.Ta
         done = degrade(images, ids, landmarks, cell.operator, cell.severity, params.seed, device)
     else:
         done = training_variant(images, ids, landmarks, params.probabilities, params.seed, cell.variant, device)
-    return _rows(faces, done, cell, params.seed)
+    parses = _parses(faces["segmentation"].to_pylist(), landmarks, done.params, device)
+    return _rows(faces, done, parses, cell, params.seed)
 
 
-def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
+def _parses(
+    parents: Sequence[bytes | None], landmarks: NDArray[np.float32], params: Sequence[str], device: str
+) -> list[bytes | None]:
+    """Segmentations of the degraded faces; where no step moves or covers anything, the parent's own."""
+    rows = [n for n, parse in enumerate(parents) if parse is not None and any(word in params[n] for word in _RELABEL)]
+    out = list(parents)
+    if rows:
+        before = torch.from_numpy(np.stack([decode_classes(parents[row] or b"") for row in rows]))
+        after = relabel(before, landmarks[rows], [params[row] for row in rows], device).cpu().numpy()
+        for row, classes in zip(rows, after, strict=True):
+            out[row] = encode_png(classes)
+    return out
+
+
+def _rows(faces: pa.Table, done: Degraded, parses: Sequence[bytes | None], cell: Cell, seed: int) -> pa.Table:
     images: Pixels = done.images.permute(0, 2, 3, 1).cpu().numpy()
     ids = faces["face_id"].to_pylist()
     count = len(ids)
@@ -104,12 +122,13 @@ def _rows(faces: pa.Table, done: Degraded, cell: Cell, seed: int) -> pa.Table:
         "d_severity": pa.array([cell.severity] * count, pa.int32()),
         "d_params": pa.array(done.params, pa.string()),
         "d_seed": pa.array([seed] * count, pa.int64()),
+        "segmentation": pa.array(parses, pa.binary()),
     }
     # labels that belong to the parent's pixels and no longer to these
     moved = pa.array(['"misalignment"' in steps for steps in done.params], pa.bool_())
     covered = pc.or_(moved, pa.array(['"mask"' in steps for steps in done.params], pa.bool_()))
     stale = dict.fromkeys(("landmarks", "landmarks68", "box", "transform"), moved)
-    for name, lost in {**stale, "segmentation": covered, "visible68": covered}.items():
+    for name, lost in {**stale, "visible68": covered}.items():
         field = CORE.field(name)
         columns[name] = pc.if_else(lost, pa.scalar(None, field.type), faces[name].combine_chunks().cast(field.type))
     kept = faces.drop_columns([c for c in faces.column_names if c in columns or c.startswith("q_")])

@@ -25,12 +25,14 @@ class Runtime:
         threads: that one inference session may use.
         workers: processes that a data stage may spread its shards over.
         scratch: folder for what a killed run may resume from; never a DVC output.
+        line: of the terminal, counted downwards, that this process shows its progress on.
     """
 
     wanted_device: str
     threads: int
     workers: int
     scratch: Path
+    line: int = 0
 
     @classmethod
     def from_environment(cls) -> Runtime:
@@ -63,8 +65,17 @@ class Runtime:
 
     def progress(self, items: Iterable[T], what: str, unit: str, total: int | None = None) -> Iterator[T]:
         """Pass items through under a progress bar: live on a terminal, a line now and then in a log."""
-        interval = 0.2 if sys.stderr.isatty() else 10.0
-        return iter(tqdm(items, desc=what, unit=f" {unit}", total=total, mininterval=interval, dynamic_ncols=True))
+        live = sys.stderr.isatty()
+        shown = tqdm(
+            items,
+            desc=what,
+            unit=f" {unit}",
+            total=total,
+            mininterval=0.2 if live else 10.0,
+            dynamic_ncols=True,
+            position=self.line if live else None,  # a log has no lines to go down to
+        )
+        return iter(shown)
 
 
 def _count(variable: str, default: int) -> int:

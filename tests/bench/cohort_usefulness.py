@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import stages as stages  # sets the thread policy before torch starts its own
 from stages import align, ingest, synthesize
 from stages.lib.codec import decode
+from stages.lib.executor import run_jobs
 from stages.lib.metrics.bootstrap import bootstrap_verification, subject_weights
 from stages.lib.metrics.protocol import Protocol, all_pairs, pair_scores
 from stages.lib.metrics.verification import verification
@@ -65,6 +66,28 @@ class Test:
         values = {"eer": verification(scores, self.protocol.genuine, fmr_targets=())["eer"]}
         replicates = bootstrap_verification(scores, self.protocol, self.weights, ())
         return Measurement(values, {"eer": replicates["eer"]}, scores[:0])
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What networks are trained on, once per seed.
+
+    Attributes:
+        name: in the table.
+        sets: names of tables; none: not trained at all.
+        steps: of `BATCH` faces.
+        people: the first of them; 0: all.
+        shots: the first of each of them; 0: all.
+    """
+
+    name: str
+    sets: tuple[str, ...]
+    steps: int
+    people: int = 0
+    shots: int = 0
+
+    def checkpoint(self, out: Path, seed: int) -> Path:
+        return out / "networks" / f"{self.name.replace(' ', '-')}-{self.steps}-{seed}.pt"
 
 
 def tables(params: Params, name: str, folder: Path, runtime: Runtime) -> tuple[Table, Table]:
@@ -130,22 +153,27 @@ def some(protocol: Protocol, kept: NDArray[np.bool_]) -> Protocol:
 
 
 def joined(first: FaceSet, second: FaceSet) -> FaceSet:
-    """Two sets of people as one; the images are copied once into memory."""
-    offset = len(first.images)
+    """Two sets of people as one: all clean faces, then all variants, for a clean face's row is its number."""
+    clean, further = len(first), len(second)
     return FaceSet(
-        np.concatenate([first.images, second.images]),
-        np.concatenate([first.variants, second.variants + offset]),
+        np.concatenate([first.images[:clean], second.images[:further], first.images[clean:], second.images[further:]]),
+        np.concatenate([first.variants + further, second.variants + len(first.images)]),
         np.concatenate([first.labels, second.labels + len(first.subjects)]),
         first.subjects + second.subjects,
-        np.empty((len(first) + len(second), 0), np.float32),
+        np.empty((clean + further, 0), np.float32),
     )
 
 
 def subset(faces: FaceSet, people: int, shots: int) -> FaceSet:
-    """The first people and the first of their faces."""
+    """The first people and the first of their faces; the images are copied, for a clean face's row is its number."""
     rows = np.concatenate([np.flatnonzero(faces.labels == person)[:shots] for person in range(people)])
+    drawn = faces.variants[rows]
     return FaceSet(
-        faces.images, faces.variants[rows], faces.labels[rows], faces.subjects[:people], faces.templates[rows]
+        np.concatenate([faces.images[rows], faces.images[drawn.ravel()]]),
+        len(rows) + np.arange(drawn.size).reshape(drawn.shape),
+        faces.labels[rows],
+        faces.subjects[:people],
+        faces.templates[rows],
     )
 
 
@@ -156,16 +184,31 @@ def raw_pixels(faces: Faces) -> NDArray[np.float32]:
     return grey / np.linalg.norm(grey, axis=1, keepdims=True)
 
 
-def network(faces: FaceSet | None, seed: int, steps: int, checkpoint: Path, runtime: Runtime) -> TorchEmbedder:
-    """Train for a number of steps, or not at all; a checkpoint of an earlier run is taken up."""
+def faces_of(arm: Arm, made: Mapping[str, tuple[Table, Table]], out: Path, runtime: Runtime) -> FaceSet:
+    sets = [load_faces(*made[name], None, "train", out / made[name][0].content_id[:16], runtime) for name in arm.sets]
+    faces = sets[0] if len(sets) == 1 else joined(*sets)
+    return subset(faces, arm.people, arm.shots) if arm.people else faces
+
+
+def fit(arm: Arm, seed: int, made: Mapping[str, tuple[Table, Table]], out: Path, runtime: Runtime) -> None:
+    """Train one network; a checkpoint of an earlier run is taken up, a finished one ends at once."""
+    faces = faces_of(arm, made, out, runtime)
     torch.set_num_threads(runtime.threads)
     torch.manual_seed(seed)
     encoder = build_encoder(BACKBONE, EMBEDDING, STRIDE)
-    if faces is not None:
-        epochs = max(1, round(steps / steps_per_epoch(len(faces), BATCH)))
-        recipe = Recipe(epochs, BATCH, lr=3e-3, weight_decay=0.05, warmup=0.1, degraded=0.5, flip=0.5, seed=seed)
-        objectives = Objectives({"identity": MARGIN}, Sizes(EMBEDDING, len(faces.subjects), 0))
-        train(encoder, objectives, faces, recipe, lambda _: {}, checkpoint, runtime, checkpoint.stem)
+    epochs = max(1, round(arm.steps / steps_per_epoch(len(faces), BATCH)))
+    recipe = Recipe(epochs, BATCH, lr=3e-3, weight_decay=0.05, warmup=0.1, degraded=0.5, flip=0.5, seed=seed)
+    objectives = Objectives({"identity": MARGIN}, Sizes(EMBEDDING, len(faces.subjects), 0))
+    checkpoint = arm.checkpoint(out, seed)
+    train(encoder, objectives, faces, recipe, lambda _: {}, checkpoint, runtime, checkpoint.stem)
+
+
+def fitted(arm: Arm, seed: int, out: Path) -> TorchEmbedder:
+    """The network that `fit` left, or an untrained one."""
+    torch.manual_seed(seed)
+    encoder = build_encoder(BACKBONE, EMBEDDING, STRIDE)
+    if arm.sets:
+        encoder.load_state_dict(torch.load(arm.checkpoint(out, seed), weights_only=True)["encoder"])
     return TorchEmbedder(encoder.eval())
 
 
@@ -219,48 +262,46 @@ def main(
         "lfw": tables(source(base, "lfw", lfw, 1, 1), "lfw", out, runtime),
         "orl": tables(source(base, "orl", None, 1, 1), "orl", out, runtime),
     }
-    sets = {
-        name: load_faces(*made[name], None, "train", out / made[name][0].content_id[:16], runtime)
-        for name in ("cohort", "lfw")
-    }
+    arms = [
+        Arm("nothing", (), steps),
+        Arm("cohort", ("cohort",), steps),
+        Arm("LFW", ("lfw",), steps),
+        Arm("LFW and cohort", ("lfw", "cohort"), steps),
+    ]
+    curve = [Arm(f"curve-{n}-{each}", ("cohort",), curve_steps, n, each) for n, each in points(identities, shots)]
+    fit_all(arms, made, out, runtime)
     tests = list(real_tests(made["orl"], made["lfw"]))
-    arms: dict[str, FaceSet | None] = {
-        "nothing": None,
-        "cohort": sets["cohort"],
-        "LFW": sets["lfw"],
-        "LFW and cohort": joined(sets["lfw"], sets["cohort"]),
-    }
     found = {"raw pixels": [examined(tests, raw_pixels)]}
-    for arm, faces in arms.items():
-        found[arm] = []
-        for seed in SEEDS:
-            checkpoint = out / "networks" / f"{arm.replace(' ', '-')}-{steps}-{seed}.pt"
-            trained = network(faces, seed, steps, checkpoint, runtime)
-            found[arm].append(examined(tests, partial(embed, trained)))
-        report(out, table(found, tests))
+    found |= {arm.name: [examined(tests, partial(embed, fitted(arm, s, out))) for s in SEEDS] for arm in arms}
+    report(out, table(found, tests))
     if curve_steps:
-        report(
-            out,
-            table(found, tests) + "\n\n" + curve(sets["cohort"], identities, shots, curve_steps, tests, out, runtime),
-        )
+        fit_all(curve, made, out, runtime)
+        wanted = [test for test in tests if test.name in ("ORL", "LFW")]
+        runs = {a: [examined(wanted, partial(embed, fitted(a, s, out))) for s in SEEDS] for a in curve}
+        report(out, table(found, tests) + "\n\n" + saturation(runs, wanted))
 
 
-def curve(
-    faces: FaceSet, identities: int, shots: int, steps: int, tests: Sequence[Test], out: Path, runtime: Runtime
-) -> str:
-    """EER against the number of people at all shots, and against shots of all people."""
-    points = [(identities // part, shots) for part in (16, 8, 4, 2, 1)]
-    points += [(identities, shots // part) for part in (8, 4, 2)]
-    wanted = [test for test in tests if test.name in ("ORL", "LFW")]
-    lines = ["| people | shots | " + " | ".join(t.name for t in wanted) + " |", "|---:" * (len(wanted) + 2) + "|"]
-    for people, each in points:
-        runs = []
-        for seed in SEEDS:
-            checkpoint = out / "networks" / f"curve-{people}-{each}-{steps}-{seed}.pt"
-            trained = network(subset(faces, people, each), seed, steps, checkpoint, runtime)
-            runs.append(examined(wanted, partial(embed, trained)))
-        cells = [cell(pooled([run[test.name] for run in runs])["eer"]) for test in wanted]
-        lines.append(f"| {people} | {each} | " + " | ".join(cells) + " |")
+def fit_all(arms: Sequence[Arm], made: Mapping[str, tuple[Table, Table]], out: Path, runtime: Runtime) -> None:
+    """Every seed of every arm; networks as small as these learn faster side by side than on several threads."""
+    alone = replace(runtime, threads=1)
+    jobs = [partial(fit, arm, seed, made, out, alone) for arm in arms if arm.sets for seed in SEEDS]
+    for _ in run_jobs(jobs, runtime.threads):
+        pass
+
+
+def points(identities: int, shots: int) -> list[tuple[int, int]]:
+    """All shots of ever more people, and ever more shots of all people."""
+    return [(identities // part, shots) for part in (16, 8, 4, 2, 1)] + [
+        (identities, shots // part) for part in (8, 4, 2)
+    ]
+
+
+def saturation(found: Mapping[Arm, Sequence[dict[str, Measurement]]], tests: Sequence[Test]) -> str:
+    """EER against the number of people and of shots."""
+    lines = ["| people | shots | " + " | ".join(t.name for t in tests) + " |", "|---:" * (len(tests) + 2) + "|"]
+    for arm, runs in found.items():
+        cells = [cell(pooled([run[test.name] for run in runs])["eer"]) for test in tests]
+        lines.append(f"| {arm.people} | {arm.shots} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from safetensors.torch import load_file
 
 from stages import distill, synthesize
 from stages.distill import Inputs
+from stages.lib.classes import Label
+from stages.lib.codec import encode_png
+from stages.lib.errors import ConfigError
 from stages.lib.models.checkpoint import WEIGHTS, load_model, read_spec
+from stages.lib.models.student import build_encoder
 from stages.lib.runtime import Runtime
-from stages.params import Distill, Student, Synthesize, load
+from stages.params import Distill, Segmentation, Student, Synthesize, load
 
 Make = Callable[..., Any]
 DIM = 8
@@ -43,6 +49,35 @@ def inputs(face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path) 
     templates = pa.table({"face_id": rows["face_id"], "template": vectors})
     variants = synthesize.run(wanted, aligned.path, tmp_path / "variants", runtime)
     return Inputs(aligned, variants, make_table(templates, "templates"))
+
+
+def test_seeds_side_by_side_give_the_weights_of_one_after_another(
+    student: Student, params: Distill, inputs: Inputs, runtime: Runtime, tmp_path: Path
+) -> None:
+    for name, threads in (("row", 1), ("beside", 2)):
+        distill.run("student", student, params, inputs, tmp_path / name, replace(runtime, threads=threads))
+    for file in ("seed-1/" + WEIGHTS, "seed-2/" + WEIGHTS, "history.csv"):
+        assert (tmp_path / "row" / file).read_bytes() == (tmp_path / "beside" / file).read_bytes()
+
+
+def test_what_parses_faces_stays_behind(
+    student: Student, params: Distill, inputs: Inputs, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    rows = inputs.aligned.read(inputs.aligned.columns)
+    assert rows["segmentation"].null_count == len(rows)
+    objectives = student.objectives.model_copy(update={"segmentation": Segmentation(weight=1.0, stride=4)})
+    parsing = student.model_copy(update={"objectives": objectives})
+    with pytest.raises(ConfigError, match="no training face has a segmentation"):
+        distill.run("parsing", parsing, params, inputs, tmp_path / "none", runtime)
+
+    parse = encode_png(np.full((112, 112), Label.SKIN, np.uint8))
+    column = pa.array([parse] * len(rows), pa.binary())
+    table = rows.set_column(rows.column_names.index("segmentation"), "segmentation", column)
+    distill.run(
+        "parsing", parsing, params, replace(inputs, aligned=make_table(table, "parsed")), tmp_path / "parsing", runtime
+    )
+    shipped = load_file(tmp_path / "parsing" / "seed-1" / WEIGHTS)
+    assert shipped.keys() == build_encoder(student.backbone, DIM, student.output_stride).state_dict().keys()
 
 
 def test_a_killed_run_trains_no_seed_twice(

@@ -274,7 +274,7 @@ def test_headline_reads_the_metrics_file(world):
 
 def test_names_that_the_report_needs_are_refused(world):
     spec = {"weight": 1.0, "head": "arcface", "scale": 32.0, "margin": 0.3, "sigma": 0.0}
-    objectives = {"identity": spec, "template": {"weight": 0.0}}
+    objectives = {"identity": spec, "template": {"weight": 0.0}, "segmentation": {"weight": 0.0, "stride": 4}}
     student = Student(backbone="x", output_stride=32, embedding=16, control=None, objectives=objectives)
     with pytest.raises(ConfigError, match="teacher"):
         evaluate.run(PARAMS, {"teacher": student}, world.inputs, world.destination, Runtime("cpu", 1, 1, Path()))

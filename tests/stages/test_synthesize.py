@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from stages import synthesize
-from stages.lib.codec import decode
+from stages.lib.classes import Label
+from stages.lib.codec import decode, decode_classes, encode_png
 from stages.lib.degrade.chain import replay
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
@@ -82,3 +83,24 @@ def test_a_shard_without_faces_is_passed_on(
     table = synthesize.run(params, aligned.path, tmp_path / "variants", runtime)
     assert [shard.rows for shard in table.shards] == [1, 1, 0]
     assert table.read(["face_id"], ds.field("split") == "test").num_rows == 0
+
+
+def test_a_parse_is_moved_and_covered_with_its_face(
+    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    rows: pa.Table = face_rows(splits=["test", "train"])
+    skin = encode_png(np.full((112, 112), Label.SKIN, np.uint8))
+    parses = [skin if number % 2 else None for number in range(rows.num_rows)]
+    rows = rows.set_column(rows.column_names.index("segmentation"), "segmentation", pa.array(parses, pa.binary()))
+    params = PARAMS.model_copy(update={"variants": 3})
+    table = synthesize.run(params, make_table(rows).path, tmp_path / "variants", runtime)
+    parent = dict(zip(rows["face_id"].to_pylist(), parses, strict=True))
+    seen: Counter[bool] = Counter()
+    for row in table.read(table.columns).to_pylist():
+        if parent[row["parent_id"]] is None:
+            assert row["segmentation"] is None
+        else:
+            classes = set(np.unique(decode_classes(row["segmentation"])).tolist())
+            assert classes == ({Label.SKIN, Label.MASK} if row["mask_worn"] else {Label.SKIN})
+            seen[row["mask_worn"]] += 1
+    assert min(seen[True], seen[False]) > 0

@@ -94,7 +94,7 @@ INVALID: dict[str, tuple[str, Any, str]] = {
     "unknown control": ("students.template.control", "nobody", r"template\.control names no student: 'nobody'"),
     "own control": ("students.template.control", "template", r"template\.control names the student itself"),
     "other backbone": ("students.control.backbone", "resnet10t", r"template\.control: 'control' has another backbone;"),
-    "other stride": ("students.template.output_stride", 16, r"another output_stride;"),
+    "other stride": ("students.template.output_stride", 32, r"another output_stride;"),
     "other length": ("students.control.embedding", 64, r"another embedding;"),
     "other identity": ("students.control.objectives.identity.margin", 0.4, r"another objectives\.identity;"),
     "no objective": ("students.control.objectives.identity.weight", 0.0, r"control\.objectives: .*are both 0"),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -53,3 +57,34 @@ def test_one_worker_runs_jobs_in_order() -> None:
 def test_a_worker_that_is_killed_is_worth_another_try() -> None:
     with pytest.raises(TransientError, match="STAGES_WORKERS"):
         list(run_jobs([partial(os._exit, 1)] * 3, workers=2))
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import time; from functools import partial; from pathlib import Path\n"
+        "from tests.unit.test_runtime import outlast; from stages.lib.executor import run_jobs\n"
+        f"list(run_jobs([partial(outlast, Path({str(tmp_path)!r}) / str(n)) for n in range(2)], workers=2))"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        until(lambda: len(list(tmp_path.iterdir())) == 2)
+    finally:
+        run.kill()
+        run.wait()
+    time.sleep(1.0)  # for what was under way when the parent died
+    last = [file.stat().st_mtime_ns for file in tmp_path.iterdir()]
+    time.sleep(1.0)
+    assert [file.stat().st_mtime_ns for file in tmp_path.iterdir()] == last
+
+
+def outlast(sign_of_life: Path) -> None:
+    for _ in range(600):
+        sign_of_life.touch()
+        time.sleep(0.1)
+
+
+def until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -9,13 +9,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.facial_hair import beard_opacity, brow_cover, brow_opacity
 from stages.lib.cohort.fields import gathered, over, rise
 from stages.lib.cohort.hair_styles import Growth
 from stages.lib.cohort.identity import Identity
 from stages.lib.cohort.scalp import scalp_opacity
 from stages.lib.cohort.skin import Grain, grain, made_up, oil, region, skin_albedo
-from stages.lib.cohort.surface import Label, Paint, Surface
+from stages.lib.cohort.surface import Paint, Surface
 
 GREY_HAIR: Final = (0.35, 0.335, 0.315)
 _GUMS: Final = (0.20, 0.055, 0.05)

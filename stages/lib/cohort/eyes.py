@@ -8,9 +8,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.fields import gathered, over, rise
 from stages.lib.cohort.identity import Identity
-from stages.lib.cohort.surface import Label, Paint, Surface
+from stages.lib.cohort.surface import Paint, Surface
 
 CENTRE: Final = (0.2875, 7.352)  # of the pupil of the neutral head, head space; x is mirrored
 IRIS_RADIUS: Final = 0.061  # head space: irises are 12 mm wide in everyone

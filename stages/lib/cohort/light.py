@@ -8,13 +8,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.fields import rise
 from stages.lib.cohort.head import Material, Mesh
 from stages.lib.cohort.projection import Projected
 from stages.lib.cohort.rasterise import rasterise
 from stages.lib.cohort.scene import column
 from stages.lib.cohort.shot import Shot
-from stages.lib.cohort.surface import Label, Paint, Surface
+from stages.lib.cohort.surface import Paint, Surface
 
 MAP_SIDE: Final = 96
 MAP_EXTENT: Final = 4.4  # decimetres across the shadow map: head, hair and shoulders

@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.body import hair_colour, paint_body
 from stages.lib.cohort.eyes import paint_eyes
 from stages.lib.cohort.fields import band, gathered, rise
@@ -19,7 +20,7 @@ from stages.lib.cohort.identity import Identity
 from stages.lib.cohort.noise import value_noise
 from stages.lib.cohort.scene import flag
 from stages.lib.cohort.shot import Shot
-from stages.lib.cohort.surface import Label, Paint, Surface
+from stages.lib.cohort.surface import Paint, Surface
 
 _ENAMEL: Final = (0.66, 0.60, 0.50)
 _TONGUE: Final = (0.42, 0.14, 0.13)

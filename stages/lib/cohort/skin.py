@@ -9,10 +9,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.fields import band, gathered, over, rise, spot
 from stages.lib.cohort.identity import Identity
 from stages.lib.cohort.noise import value_noise
-from stages.lib.cohort.surface import Label, Surface
+from stages.lib.cohort.surface import Surface
 
 # Absorbance of red, green and blue by a unit of pigment: melanin takes more the bluer the light; blood takes green
 # most and leaves red (shape of the spectra as in Krishnaswamy and Baranoski, "A biophysically-based spectral model

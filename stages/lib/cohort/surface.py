@@ -3,27 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 from torch import Tensor
-
-
-class Label(IntEnum):
-    """Classes of the segmentation."""
-
-    BACKGROUND = 0
-    SKIN = 1
-    BROW = 2
-    EYE = 3
-    NOSE = 4
-    LIP = 5
-    MOUTH = 6
-    HAIR = 7
-    EAR = 8
-    NECK = 9
-    CLOTH = 10
-    MASK = 11
-    GLASSES = 12
 
 
 @dataclass(frozen=True)

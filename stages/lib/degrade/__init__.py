@@ -4,8 +4,8 @@ A degraded face depends on its pixels, its landmarks, its id and the seed, and o
 batch it came in, its place there, or the number of workers.
 """
 
-from stages.lib.degrade.chain import Degraded, degrade, replay, training_variant
+from stages.lib.degrade.chain import Degraded, degrade, relabel, replay, training_variant
 from stages.lib.degrade.operator import Operator
 from stages.lib.degrade.registry import OPERATORS
 
-__all__ = ["OPERATORS", "Degraded", "Operator", "degrade", "replay", "training_variant"]
+__all__ = ["OPERATORS", "Degraded", "Operator", "degrade", "relabel", "replay", "training_variant"]

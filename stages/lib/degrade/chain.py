@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stages.lib.degrade.keys import Uniform, draws
-from stages.lib.degrade.operator import SIDE, Landmarks, Operator
+from stages.lib.degrade.operator import SIDE, Landmarks, Operator, Params
 from stages.lib.degrade.registry import OPERATORS
 from stages.lib.errors import ConfigError
 
@@ -116,6 +116,24 @@ def replay(images: Tensor, landmarks: Landmarks, params: Sequence[str], device: 
     return _apply(images, landmarks, [json.loads(chain) for chain in params], device)
 
 
+def relabel(classes: Tensor, landmarks: Landmarks, params: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
+    """What is to be seen after recorded steps: a segmentation is moved and covered like its face.
+
+    Args:
+        classes: (N, 112, 112) uint8 of `Label`; not modified.
+        landmarks: (N, 5, 2) in aligned pixels, as they were given to the steps.
+        params: as `Degraded.params`.
+        device: where to compute.
+
+    Raises:
+        ConfigError: a step names no operator.
+        ValueError: the inputs do not fit together.
+    """
+    chains = [json.loads(chain) for chain in params]
+    _check(classes, (), landmarks, chains)
+    return _each_chunk(classes, landmarks, chains, device, lambda operator: operator.relabel)
+
+
 def _operator(name: str) -> Operator:
     if name not in OPERATORS:
         raise ConfigError(f"no degradation operator {name!r}: choose from {', '.join(OPERATORS)}")
@@ -132,36 +150,54 @@ def _record(images: Tensor, landmarks: Landmarks, chains: list[list[Step]], devi
     return Degraded(_apply(images, landmarks, chains, device), [json.dumps(chain) for chain in chains])
 
 
+Act = Callable[[Tensor, Params, Landmarks], Tensor]
+
+
 def _apply(
     images: Tensor, landmarks: Landmarks, chains: Sequence[Sequence[Step]], device: torch.device | str
 ) -> Tensor:
-    _check(images, landmarks, chains)
-    out = images.to(device, copy=True)
+    _check(images, (3,), landmarks, chains)
+    return _each_chunk(images, landmarks, chains, device, lambda operator: operator.apply)
+
+
+def _each_chunk(
+    values: Tensor,
+    landmarks: Landmarks,
+    chains: Sequence[Sequence[Step]],
+    device: torch.device | str,
+    act: Callable[[Operator], Act | None],
+) -> Tensor:
+    out = values.to(device, copy=True)
     chunk = _CPU_CHUNK if out.device.type == "cpu" else _GPU_CHUNK
     for start in range(0, len(out), chunk):
         part = slice(start, start + chunk)
-        _apply_chunk(out[part], landmarks[part], chains[part])
+        _walk(out[part], landmarks[part], chains[part], act)
     return out
 
 
 @torch.inference_mode()
-def _apply_chunk(images: Tensor, landmarks: Landmarks, chains: Sequence[Sequence[Step]]) -> None:
-    """Degrade in place, step by step: faces whose next step is the same operator share a call."""
+def _walk(
+    values: Tensor, landmarks: Landmarks, chains: Sequence[Sequence[Step]], act: Callable[[Operator], Act | None]
+) -> None:
+    """Act in place, step by step: faces whose next step is the same operator share a call."""
     for position in range(max(map(len, chains))):
         waiting: dict[str, list[int]] = {}
         for face, chain in enumerate(chains):
             if position < len(chain):
                 waiting.setdefault(chain[position]["operator"], []).append(face)
         for name, faces in waiting.items():
+            done = act(_operator(name))
+            if done is None:
+                continue
             steps = [chains[face][position] for face in faces]
             params = {key: np.array([step[key] for step in steps]) for key in steps[0] if key != "operator"}
-            index = torch.tensor(faces, device=images.device)
-            images[index] = _operator(name).apply(images[index], params, landmarks[faces])
+            index = torch.tensor(faces, device=values.device)
+            values[index] = done(values[index], params, landmarks[faces])
 
 
-def _check(images: Tensor, landmarks: NDArray[Any], chains: Sequence[Sequence[Step]]) -> None:
-    count = len(chains)
-    if images.dtype != torch.uint8 or tuple(images.shape) != (count, 3, SIDE, SIDE):
-        raise ValueError(f"images are {images.dtype} {tuple(images.shape)}, expected uint8 {(count, 3, SIDE, SIDE)}")
-    if landmarks.shape != (count, 5, 2) or not np.isfinite(landmarks).all():
-        raise ValueError(f"landmarks must be finite and {(count, 5, 2)}, not {landmarks.shape}")
+def _check(values: Tensor, channels: tuple[int, ...], landmarks: NDArray[Any], chains: Sequence[Any]) -> None:
+    expected = (len(chains), *channels, SIDE, SIDE)
+    if values.dtype != torch.uint8 or tuple(values.shape) != expected:
+        raise ValueError(f"pixels are {values.dtype} {tuple(values.shape)}, expected uint8 {expected}")
+    if landmarks.shape != (len(chains), 5, 2) or not np.isfinite(landmarks).all():
+        raise ValueError(f"landmarks must be finite and {(len(chains), 5, 2)}, not {landmarks.shape}")

@@ -8,11 +8,12 @@ from kornia.geometry.transform import remap
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.degrade.affine import invert, pixel_maps
 from stages.lib.degrade.colour import monochrome
 from stages.lib.degrade.keys import Uniform, between, pick
 from stages.lib.degrade.mask_shapes import FITS, ORIGIN, SCALE, SHAPES, drawing
-from stages.lib.degrade.operator import Landmarks, Operator, Params
+from stages.lib.degrade.operator import SIDE, Landmarks, Operator, Params
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 
 _CORNERS = [0, 1, 3, 4]  # eyes and mouth: the plane of the face
@@ -50,21 +51,27 @@ def wear(images: Tensor, params: Params, landmarks: Landmarks) -> tuple[Tensor, 
     Raises:
         ValueError: a face's eye and mouth landmarks lie on a line.
     """
-    alpha, brightness, shadow = _warped_drawings(images, params, landmarks).split(1, dim=1)
+    alpha, brightness, shadow = _warped_drawings(params, landmarks, images.device).split(1, dim=1)
     skin = images.float() * (1 - 0.30 * shadow)
     fabric = _tint(images, params["tint"]) * brightness * _light(images)
     blended = alpha * fabric + (1 - alpha) * skin
     return blended.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8), alpha
 
 
-def _warped_drawings(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
+def relabel(classes: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
+    """Call mask what a mask covers by half or more."""
+    alpha = _warped_drawings(params, landmarks, classes.device)[:, 0]
+    return torch.where(alpha >= 0.5, int(Label.MASK), classes)
+
+
+def _warped_drawings(params: Params, landmarks: Landmarks, device: torch.device) -> Tensor:
     """(N, 3, 112, 112): alpha, brightness and shadow of each face's mask, at its landmarks."""
-    map_x, map_y = _canvas_maps(landmarks, images.device)
-    out = images.new_empty(images.shape, dtype=torch.float32)
+    map_x, map_y = _canvas_maps(landmarks, device)
+    out = torch.empty((len(landmarks), 3, SIDE, SIDE), device=device)
     for shape, fit in set(zip(params["shape"].tolist(), params["fit"].tolist(), strict=True)):
         same = np.flatnonzero((params["shape"] == shape) & (params["fit"] == fit))
-        where = torch.from_numpy(same).to(images.device)
-        canvas = torch.from_numpy(drawing(shape, fit)).to(images.device).expand(len(same), -1, -1, -1)
+        where = torch.from_numpy(same).to(device)
+        canvas = torch.from_numpy(drawing(shape, fit)).to(device).expand(len(same), -1, -1, -1)
         out[where] = remap(canvas, map_x[where], map_y[where], align_corners=True)
     return out
 
@@ -124,4 +131,5 @@ OPERATOR = Operator(
     draws=6,
     sample=sample,
     apply=apply,
+    relabel=relabel,
 )

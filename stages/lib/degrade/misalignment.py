@@ -30,10 +30,18 @@ def sample(u: Uniform) -> Params:
 
 def apply(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Align each face again from wrong landmarks; the border is continued."""
-    inverse = invert(transform(params, landmarks))
-    map_x, map_y = pixel_maps(inverse, images.device)
-    warped = remap(images.float(), map_x, map_y, padding_mode="border", align_corners=True)
+    warped = _warp(images.float(), params, landmarks, "bilinear")
     return warped.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
+
+
+def relabel(classes: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
+    """Take each segmentation along with its face."""
+    return _warp(classes[:, None].float(), params, landmarks, "nearest")[:, 0].to(torch.uint8)
+
+
+def _warp(values: Tensor, params: Params, landmarks: Landmarks, mode: str) -> Tensor:
+    map_x, map_y = pixel_maps(invert(transform(params, landmarks)), values.device)
+    return remap(values, map_x, map_y, mode=mode, padding_mode="border", align_corners=True)
 
 
 def transform(params: Params, landmarks: Landmarks) -> NDArray[np.float64]:
@@ -62,4 +70,5 @@ OPERATOR = Operator(
     draws=14,
     sample=sample,
     apply=apply,
+    relabel=relabel,
 )

@@ -38,6 +38,8 @@ class Operator:
         sample: (N, draws) uniform numbers to the parameters of a training draw.
         apply: images (N, 3, 112, 112) uint8 RGB, parameters, landmarks -> new images, same shape and type. It
             never writes to its input, and a face's result does not depend on the rest of the batch.
+        relabel: the same for what is to be seen: segmentation (N, 112, 112) uint8 of `Label`. None: every pixel
+            stays what it is.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Operator:
     draws: int
     sample: Callable[[Uniform], Params]
     apply: Callable[[Tensor, Params, Landmarks], Tensor]
+    relabel: Callable[[Tensor, Params, Landmarks], Tensor] | None = None
 
     def severity(self, level: int) -> Mapping[str, float | int | str]:
         """The parameters that a severity fixes.

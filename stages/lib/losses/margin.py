@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,41 @@ def additive(cosine: Tensor, margin: Tensor) -> Tensor:
 
 
 Penalty = Callable[[Tensor, Tensor], Tensor]
-KINDS: dict[str, tuple[Penalty, bool]] = {  # kind -> penalty, whether margins are drawn
-    "arcface": (angular, False),
-    "cosface": (additive, False),
-    "elastic_arc": (angular, True),
-    "elastic_cos": (additive, True),
+
+
+class Kind(NamedTuple):
+    """How a head lowers the cosine of the true class, whether its margins are drawn, and whether then ranked."""
+
+    penalty: Penalty
+    elastic: bool = False
+    ranked: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    "arcface": Kind(angular),
+    "cosface": Kind(additive),
+    "elastic_arc": Kind(angular, elastic=True),
+    "elastic_cos": Kind(additive, elastic=True),
+    "elastic_arc_plus": Kind(angular, elastic=True, ranked=True),
+    "elastic_cos_plus": Kind(additive, elastic=True, ranked=True),
 }
+
+
+def furthest_pays_most(margins: Tensor, cosine: Tensor) -> Tensor:
+    """Hand out the margins of one step by rank: the largest to the sample furthest from its class centre.
+
+    Args:
+        margins: (N,) as they were drawn.
+        cosine: (N,) of each sample and the centre of its own class; no gradient passes.
+
+    Returns:
+        (N,) the same margins in another order; samples at the same cosine keep theirs in order of the batch.
+
+    Source: ElasticFace, arXiv 2109.09416, the "+" forms.
+    """
+    furthest_first = torch.argsort(cosine.detach(), stable=True)
+    # `furthest_first` says which sample stands at a rank, not which rank a sample has: scatter, do not gather
+    return torch.empty_like(margins).scatter(0, furthest_first, margins.sort(descending=True).values)
 
 
 def margin_loss(cosine: Tensor, labels: Tensor, margins: Tensor, penalty: Penalty, scale: float) -> Tensor:
@@ -76,8 +106,9 @@ def check_labels(labels: Tensor, classes: int) -> None:
 class MarginHead(nn.Module):
     """Class centres and the margin loss over them; used in training only.
 
-    Elastic kinds draw m_i ~ N(margin, sigma) for every sample of every step, not clamped. The head leaves
-    autocast: half precision cannot tell cosines near 1 apart.
+    Elastic kinds draw m_i ~ N(margin, sigma) for every sample of every step, not clamped. Their "plus" forms
+    draw the same margins and hand them out by rank over the samples of the call. The head leaves autocast: half
+    precision cannot tell cosines near 1 apart.
 
     Args:
         embedding: size D of the embeddings.
@@ -85,7 +116,11 @@ class MarginHead(nn.Module):
         kind: a key of `KINDS`; `sigma` matters to the elastic kinds only.
         scale: s, the factor of all logits.
         margin: m; the papers use 0.50 for the angular kinds and 0.35 for the cosine kinds.
-        sigma: standard deviation of the drawn margins.
+        sigma: standard deviation of the drawn margins; the paper uses 0.05 for the elastic kinds, 0.0175 for
+            `elastic_arc_plus` and 0.02 for `elastic_cos_plus`.
+
+    Raises:
+        ConfigError: the kind is unknown.
 
     Sources: ArcFace, arXiv 1801.07698; CosFace, arXiv 1801.09414; ElasticFace, arXiv 2109.09416.
     """
@@ -102,7 +137,7 @@ class MarginHead(nn.Module):
         super().__init__()
         if kind not in KINDS:
             raise ConfigError(f"margin head {kind!r} is unknown: choose one of {', '.join(KINDS)}")
-        self.penalty, elastic = KINDS[kind]
+        self.penalty, elastic, self.ranked = KINDS[kind]
         self.scale, self.margin, self.sigma = scale, margin, sigma if elastic else 0.0
         self.weight = nn.Parameter(torch.empty(classes, embedding))
         nn.init.normal_(self.weight, std=0.01)
@@ -118,8 +153,11 @@ class MarginHead(nn.Module):
     def forward(self, raw: Tensor, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Mean loss of (N, D) raw embeddings with (N,) labels in [0, C); ConfigError for a label outside."""
         check_labels(labels, self.weight.shape[0])
+        labels = labels.long()
         with torch.autocast(raw.device.type, enabled=False):
             cosine = F.linear(F.normalize(raw.float()), F.normalize(self.weight.float()))
             cosine = cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)
             margins = self.margins(len(labels), raw.device, generator)
-            return margin_loss(cosine, labels.long(), margins, self.penalty, self.scale)
+            if self.ranked:
+                margins = furthest_pays_most(margins, cosine.gather(1, labels[:, None])[:, 0])
+            return margin_loss(cosine, labels, margins, self.penalty, self.scale)

@@ -44,7 +44,7 @@ class FaceEncoder(nn.Module):
         """Size the head from one dry run of the backbone at 112 pixels.
 
         Args:
-            backbone: maps (N, 3, 112, 112) to a list whose last entry is the (N, C, H, W) feature map.
+            backbone: timm's, with `features_only`: maps (N, 3, 112, 112) to feature maps (N, C, H, W), finest first.
             architecture: kept for the checkpoint; its `embedding` sizes the output.
         """
         super().__init__()
@@ -62,7 +62,7 @@ class FaceEncoder(nn.Module):
         )
 
     def forward(self, faces: Tensor) -> Tensor:
-        """Embed faces.
+        """Embed faces: what ships.
 
         Args:
             faces: float (N, 3, 112, 112) RGB in [0, 1]; normalised here, so no caller can do it otherwise.
@@ -70,8 +70,21 @@ class FaceEncoder(nn.Module):
         Returns:
             Raw (not normalised) embeddings (N, embedding).
         """
-        features = self.backbone((faces - 0.5) / 0.5)[-1]
-        return cast(Tensor, self.embed(self.pool(features)))
+        return self.with_features(faces)[0]
+
+    def with_features(self, faces: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Embed faces, and give the backbone's feature maps, finest first, to objectives that train them as well.
+
+        The embedding reads the last map only, so whatever else reads them can be left out of the shipped file.
+        """
+        features: list[Tensor] = self.backbone((faces - 0.5) / 0.5)
+        return cast(Tensor, self.embed(self.pool(features[-1]))), features
+
+    @property
+    def taps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels of each feature map, finest first, and image pixels to a cell of it."""
+        about = cast(FeatureInfo, self.backbone.feature_info)
+        return tuple(about.channels()), tuple(about.reduction())
 
 
 def build_encoder(backbone: str, embedding: int, output_stride: int | None = None) -> FaceEncoder:
@@ -92,7 +105,7 @@ def build_encoder(backbone: str, embedding: int, output_stride: int | None = Non
     native = output_stride in (None, NATIVE_STRIDE)
     options: dict[str, Any] = {} if native else {"output_stride": output_stride}
     try:
-        features = timm.create_model(backbone, pretrained=False, features_only=True, out_indices=(-1,), **options)
+        features = timm.create_model(backbone, pretrained=False, features_only=True, **options)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError, AttributeError) as error:
         reason = str(error) or type(error).__name__
         raise ConfigError(f"backbone {backbone!r} with output_stride {output_stride}: {reason}") from error

@@ -112,7 +112,7 @@ def write_pages(findings: Findings, pictures: Sequence[Picture], folder: Path) -
 def _headline(findings: Findings) -> Sheet:
     metrics = [m for m in headline_metrics(findings) if m in findings.estimate(findings.names[0], ALL)]
     degraded = DEGRADED in findings.columns
-    headings = ["size, MB", "weights", *(f"{metric_label(m)}, %" for m in metrics)]
+    headings = ["size, MB", *(f"{metric_label(m)}, %" for m in metrics)]
     headings += ["EER degraded, %"] * degraded
     headings += [f"EER, {condition_label(c)}, %" for c in findings.transfers]
     headings += ["EER to control, points: clean", "EER to control, points: degraded"][: 1 + degraded]
@@ -120,7 +120,7 @@ def _headline(findings: Findings) -> Sheet:
     for name in findings.names:
         model, seeds = findings.shipped(name).model, len(findings.of(name))
         clean = findings.estimate(name, ALL)
-        cells = [Cell(f"{model.megabytes:.2f}"), Cell(f"{model.parameters / 1e6:.2f} M")]
+        cells = [Cell(f"{model.megabytes:.2f}", f"{model.parameters / 1e6:.2f} M weights")]
         cells += [_cell(clean[m], "" if findings.resolved(name, ALL, m) else "†") for m in metrics]
         cells += [_cell(findings.estimate(name, DEGRADED)["eer"])] if degraded else []
         cells += [_cell(findings.estimate(name, c)["eer"]) for c in findings.transfers]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from stages.lib.codec import decode
+from stages.lib.classes import Label
+from stages.lib.codec import Pixels, decode, decode_classes
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
+from stages.lib.losses.segmentation import IGNORE
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 
@@ -30,6 +31,8 @@ class FaceSet:
         labels: int64 (N,) class of each clean face, 0..classes-1, by sorted subject.
         subjects: the classes' names.
         templates: float32 (N, D) the teacher's unit templates of the clean faces.
+        parses: uint8 (R, 112, 112) `Label` of every pixel of `images`, `IGNORE` all over where a face has no
+            segmentation; memory-mapped. None where nobody asked.
     """
 
     images: NDArray[np.uint8]
@@ -37,6 +40,7 @@ class FaceSet:
     labels: NDArray[np.int64]
     subjects: tuple[str, ...]
     templates: NDArray[np.float32]
+    parses: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,7 +56,13 @@ class Draw:
 
 
 def load_faces(
-    clean: Table, variants: Table | None, templates: Table | None, split: str, workspace: Path, runtime: Runtime
+    clean: Table,
+    variants: Table | None,
+    templates: Table | None,
+    split: str,
+    workspace: Path,
+    runtime: Runtime,
+    parsed: bool = False,
 ) -> FaceSet:
     """Build, or take up from an earlier run, the arrays of a split.
 
@@ -63,6 +73,7 @@ def load_faces(
         split: train or val.
         workspace: scratch folder whose name changes with the three tables.
         runtime: for the progress bar.
+        parsed: unpack the segmentations too.
 
     Raises:
         ConfigError: the split is empty, or a face has no template or too few variants.
@@ -74,12 +85,20 @@ def load_faces(
         raise ConfigError(f"{clean.path} has no face in split {split!r}; see the fractions of `ingest`")
     position = {face: i for i, face in enumerate(ids)}
     parents: list[int] = []
-    scans = [clean.scan(["image"], where)]
+    drawn = where & (ds.field("d_severity") == 0)
     if variants is not None:
-        drawn = where & (ds.field("d_severity") == 0)
         parents = [position[p] for p in variants.read(["parent_id"], drawn)["parent_id"].to_pylist()]
-        scans.append(variants.scan(["image"], drawn))
-    images = _cached_images(workspace / f"{split}.npy", len(ids) + len(parents), scans, runtime)
+
+    def unpacked(column: str, name: str, depth: tuple[int, ...], read: Callable[[bytes | None], Pixels]) -> Pixels:
+        scans = [clean.scan([column], where)]
+        if variants is not None:
+            scans.append(variants.scan([column], drawn))
+        values = (value.as_py() for scan in scans for batch in scan for value in batch[column])
+        shape = (len(ids) + len(parents), SIZE, SIZE, *depth)
+        return _unpacked(workspace / f"{name}.npy", shape, map(read, values), runtime)
+
+    images = unpacked("image", split, (3,), _pixels)
+    parses = unpacked("segmentation", f"{split}-parses", (), _parse) if parsed else None
     subjects, labels = np.unique(about["subject_id"].to_pylist(), return_inverse=True)
     return FaceSet(
         images,
@@ -87,6 +106,7 @@ def load_faces(
         labels.astype(np.int64),
         tuple(subjects.tolist()),
         np.empty((len(ids), 0), np.float32) if templates is None else _templates(templates, position),
+        parses,
     )
 
 
@@ -118,19 +138,41 @@ def steps_per_epoch(faces: int, batch: int) -> int:
     return max(1, faces // batch)
 
 
-def _cached_images(path: Path, rows: int, scans: list[Iterator[pa.RecordBatch]], runtime: Runtime) -> NDArray[np.uint8]:
+def _unpacked(path: Path, shape: tuple[int, ...], pixels: Iterator[Pixels], runtime: Runtime) -> Pixels:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         # a file of its own for each process: students that start together must not write into one another's faces
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, (rows, SIZE, SIZE, 3))
-        data = (value.as_py() for scan in scans for batch in scan for value in batch["image"])
-        for row, image in enumerate(runtime.progress(data, f"unpack {path.stem}", "faces", total=rows)):
-            array[row] = decode(image)
+        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+        for row, image in enumerate(runtime.progress(pixels, f"unpack {path.stem}", "faces", total=shape[0])):
+            array[row] = image
         array.flush()
         os.replace(temporary, path)
-    loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    loaded: Pixels = np.load(path, mmap_mode="r")
     return loaded
+
+
+def _pixels(data: bytes | None) -> Pixels:
+    return decode(data or b"")
+
+
+def _parse(data: bytes | None) -> Pixels:
+    return np.full((SIZE, SIZE), IGNORE, np.uint8) if data is None else decode_classes(data)
+
+
+def class_pixels(faces: FaceSet) -> tuple[int, ...]:
+    """Pixels of each `Label` in the clean faces: what the classes are weighed by.
+
+    Raises:
+        ConfigError: the faces were loaded without their segmentations.
+    """
+    if faces.parses is None:
+        raise ConfigError("the faces were loaded without their segmentations")
+    counts = np.zeros(len(Label), np.int64)
+    for start in range(0, len(faces), 1024):
+        seen = faces.parses[start : min(start + 1024, len(faces))]
+        counts += np.bincount(seen[seen != IGNORE], minlength=len(Label))
+    return tuple(counts.tolist())
 
 
 def _variant_rows(parents: NDArray[np.int64], faces: int) -> NDArray[np.int64]:

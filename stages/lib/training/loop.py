@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.lib.models.student import FaceEncoder
 from stages.lib.runtime import Runtime
 from stages.lib.training.data import FaceSet, draw, steps_per_epoch
 from stages.lib.training.objectives import Batch, Objectives
@@ -47,7 +48,7 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 
 def train(
-    encoder: nn.Module,
+    encoder: FaceEncoder,
     objectives: Objectives,
     faces: FaceSet,
     recipe: Recipe,
@@ -59,7 +60,7 @@ def train(
     """Train in place, from the checkpoint if there is one.
 
     Args:
-        encoder: float (B, 3, 112, 112) in [0, 1] -> raw embeddings (B, D).
+        encoder: the student.
         objectives: what to minimise.
         faces: the training people.
         recipe: schedule and seed.
@@ -71,10 +72,11 @@ def train(
     Returns:
         One row an epoch: mean of each term, learning rate, validation figures.
     """
-    encoder.to(runtime.device)
+    # the faces lie channel by channel in memory, so the weights do too: no step has to reorder either
+    encoder.to(runtime.device).to(memory_format=torch.channels_last)
     objectives.to(runtime.device)
     parameters = [*encoder.parameters(), *objectives.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     per_epoch = steps_per_epoch(len(faces), recipe.batch)
     total = per_epoch * recipe.epochs
     progress = _resume(checkpoint, encoder, objectives, optimizer, runtime.device)
@@ -112,21 +114,27 @@ def _batch(faces: FaceSet, step: int, recipe: Recipe, device: str) -> Batch:
     images = faces.images[chosen.rows]
     images[chosen.flipped] = images[chosen.flipped][:, :, ::-1]
     pixels = torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    parses = None
+    if faces.parses is not None:
+        shown = faces.parses[chosen.rows]
+        shown[chosen.flipped] = shown[chosen.flipped][:, :, ::-1]  # the image and its labels move together
+        parses = torch.from_numpy(shown).to(device)
     generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
     return Batch(
         pixels,
         torch.from_numpy(faces.labels[chosen.faces]).to(device),
         torch.from_numpy(faces.templates[chosen.faces]).to(device),
         generator,
+        parses,
     )
 
 
 def _step(
-    encoder: nn.Module, objectives: Objectives, optimizer: torch.optim.Optimizer, batch: Batch
+    encoder: FaceEncoder, objectives: Objectives, optimizer: torch.optim.Optimizer, batch: Batch
 ) -> dict[str, float]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
-        raw = encoder(batch.images)
-    losses: dict[str, Tensor] = objectives(raw.float(), batch)
+        raw, features = encoder.with_features(batch.images)
+    losses: dict[str, Tensor] = objectives(raw.float(), features, batch)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0, error_if_nonfinite=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from stages.lib.errors import ConfigError
 from stages.lib.losses.margin import MarginHead
+from stages.lib.losses.segmentation import inverse_frequency, parse_loss, resample_labels
 from stages.lib.losses.template import template_loss
+from stages.lib.models.parser import FaceParser
 
 
 @dataclass(frozen=True)
@@ -23,21 +25,33 @@ class Batch:
         labels: int64 (B,) class indices.
         templates: float (B, D), the teacher's unit templates of the clean faces.
         generator: for losses that draw; seeded by the step.
+        parses: uint8 (B, 112, 112) what each pixel shows, 255 where nobody knows; None where no objective asks.
     """
 
     images: Tensor
     labels: Tensor
     templates: Tensor
     generator: torch.Generator
+    parses: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an objective must fit: embedding length, training classes, template length."""
+    """What an objective must fit.
+
+    Attributes:
+        embedding: length of the student's.
+        classes: training people.
+        template: length of the teacher's templates.
+        taps: `FaceEncoder.taps` of the student.
+        pixels: of each class of the training faces' segmentations; empty where no objective asks.
+    """
 
     embedding: int
     classes: int
     template: int
+    taps: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    pixels: tuple[int, ...] = ()
 
 
 class Identity(nn.Module):
@@ -47,7 +61,7 @@ class Identity(nn.Module):
         super().__init__()
         self.head = MarginHead(sizes.embedding, sizes.classes, head, scale, margin, sigma)
 
-    def forward(self, raw: Tensor, batch: Batch) -> Tensor:
+    def forward(self, raw: Tensor, features: Sequence[Tensor], batch: Batch) -> Tensor:
         return self.head(raw, batch.labels, batch.generator)
 
 
@@ -62,11 +76,32 @@ class Template(nn.Module):
                 f"{sizes.embedding}: set the student's `embedding` to {sizes.template}"
             )
 
-    def forward(self, raw: Tensor, batch: Batch) -> Tensor:
+    def forward(self, raw: Tensor, features: Sequence[Tensor], batch: Batch) -> Tensor:
         return template_loss(raw, batch.templates)
 
 
-BUILDERS: dict[str, Callable[..., nn.Module]] = {"identity": Identity, "template": Template}
+class Segmentation(nn.Module):
+    """Parsing the face as a second task over the same encoder (Seg-Distilled-ID); the decoder stays behind."""
+
+    class_weights: Tensor
+
+    def __init__(self, sizes: Sizes, stride: int) -> None:
+        super().__init__()
+        weights = inverse_frequency(torch.tensor(sizes.pixels))
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.decoder = FaceParser(*sizes.taps, classes=len(weights), stride=stride)
+
+    def forward(self, raw: Tensor, features: Sequence[Tensor], batch: Batch) -> Tensor:
+        logits = self.decoder([tap.float() for tap in features])
+        assert batch.parses is not None  # `distill` loads them for a student that has this objective
+        return parse_loss(logits, resample_labels(batch.parses, *logits.shape[2:]), self.class_weights)
+
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "identity": Identity,
+    "template": Template,
+    "segmentation": Segmentation,
+}
 
 
 class Objectives(nn.Module):
@@ -86,8 +121,14 @@ class Objectives(nn.Module):
         self.weights = {name: float(given.pop("weight")) for name, given in active.items()}
         self.terms = nn.ModuleDict({name: BUILDERS[name](sizes, **given) for name, given in active.items()})
 
-    def forward(self, raw: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Return each term, unweighted, and `total`; scalars."""
-        terms = {name: module(raw, batch) for name, module in self.terms.items()}
+    def forward(self, raw: Tensor, features: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Return each term, unweighted, and `total`; scalars.
+
+        Args:
+            raw: (B, D) raw embeddings.
+            features: the encoder's feature maps, finest first.
+            batch: what else the step knows.
+        """
+        terms = {name: module(raw, features, batch) for name, module in self.terms.items()}
         total = torch.stack([self.weights[name] * value for name, value in terms.items()]).sum()
         return {**terms, "total": total}

@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.basis import load_basis
 from stages.lib.cohort.head import Material, build_mesh
 from stages.lib.cohort.identity import Identity, sample_identity
 from stages.lib.cohort.light import key_direction, light_visibility, shade
 from stages.lib.cohort.projection import pose_and_project
 from stages.lib.cohort.shot import Light, Mask, Pose, Ranges, Shot, sample_shot
-from stages.lib.cohort.surface import Label, Paint, Surface
+from stages.lib.cohort.surface import Paint, Surface
 
 FLAT = ((0.0, 0.0, 0.0),) * 3
 EYE = torch.tensor([[0.0, 0.0, 10.0]])

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.lib.classes import Label
 from stages.lib.cohort.basis import Basis, load_basis
 from stages.lib.cohort.head import ATTRIBUTES, Material, topology
 from stages.lib.cohort.identity import Beard, Hair, Identity, sample_identity
 from stages.lib.cohort.materials import PAINTERS, paint
 from stages.lib.cohort.shot import Ranges, Shot, sample_shot
-from stages.lib.cohort.surface import Label, Paint, Surface
+from stages.lib.cohort.surface import Paint, Surface
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from stages import ingest
+from stages.lib.classes import Label
 from stages.lib.codec import decode, decode_classes
 from stages.lib.cohort.landmarks import LEFT_MOUTH, RIGHT_MOUTH
 from stages.lib.cohort.shot import Ranges
 from stages.lib.cohort.source import CohortSource, Recipe
-from stages.lib.cohort.surface import Label
 from stages.lib.runtime import Runtime
 from stages.lib.sources.base import Record
 from stages.params import load

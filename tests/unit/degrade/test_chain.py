@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.degrade import OPERATORS, degrade, replay, training_variant
+from stages.lib.classes import Label
+from stages.lib.degrade import OPERATORS, degrade, relabel, replay, training_variant
+from stages.lib.degrade.mask import wear
 from stages.lib.errors import ConfigError
 
 EVERYTHING = dict.fromkeys(OPERATORS, 0.5)
@@ -157,3 +159,26 @@ def test_wrong_settings_and_inputs_name_the_fault(faces) -> None:
 def test_whole_number_operators_give_the_same_pixels_on_a_gpu(faces, operator) -> None:
     cpu, gpu = (degrade(faces.images, faces.ids, faces.landmarks, operator, 2, 1, d) for d in ("cpu", "cuda"))
     assert torch.equal(gpu.images.cpu(), cpu.images)
+
+
+def test_a_segmentation_follows_its_face(faces) -> None:
+    quarters = np.kron([[Label.HAIR, Label.SKIN], [Label.LIP, Label.CLOTH]], np.ones((56, 56))).astype(np.uint8)
+    classes = torch.from_numpy(quarters).expand(12, -1, -1).contiguous()
+    painted = (classes * 20)[:, None].expand(-1, 3, -1, -1).contiguous()  # the same quarters as pixels
+    for operator in OPERATORS:
+        done = degrade(painted, faces.ids, faces.landmarks, operator, len(OPERATORS[operator].levels), seed=1)
+        seen = relabel(classes, faces.landmarks, done.params)
+        if operator == "mask":
+            worn = {
+                key: np.array([json.loads(chain)[0][key] for chain in done.params]) for key in ("shape", "fit", "tint")
+            }
+            alpha = wear(painted, worn, faces.landmarks)[1][:, 0]
+            assert torch.equal(seen == Label.MASK, alpha >= 0.5)
+            assert 0.1 < (seen == Label.MASK).float().mean() < 0.6
+            assert torch.equal(seen[alpha < 0.5], classes[alpha < 0.5])
+        elif operator == "misalignment":
+            agree = (seen * 20 == done.images[:, 0]).float().mean()  # all but the pixels that mix two quarters
+            assert agree > 0.95 > (classes * 20 == done.images[:, 0]).float().mean()
+        else:
+            assert torch.equal(seen, classes)
+    assert torch.equal(classes, torch.from_numpy(quarters).expand(12, -1, -1))

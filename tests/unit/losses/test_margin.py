@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
-from stages.lib.losses.margin import KINDS, MarginHead, additive, angular, margin_loss
+from stages.lib.losses.margin import KINDS, MarginHead, additive, angular, furthest_pays_most, margin_loss
 
-ANGULAR = {"arcface", "elastic_arc"}
+ANGULAR = {"arcface", "elastic_arc", "elastic_arc_plus"}
 
 
 def loss_in_loops(raw: Tensor, centres: Tensor, labels: Tensor, margins: Tensor, kind: str, scale: float) -> float:
@@ -27,6 +27,15 @@ def loss_in_loops(raw: Tensor, centres: Tensor, labels: Tensor, margins: Tensor,
     return total / len(labels)
 
 
+def ranked_in_loops(raw: Tensor, centres: Tensor, labels: Tensor, margins: Tensor) -> Tensor:
+    """Time after time, the largest margin left goes to the furthest sample left."""
+    cosines = F.cosine_similarity(raw.double(), centres.double()[labels]).tolist()
+    left, given = margins.tolist(), torch.empty_like(margins)
+    for sample in sorted(range(len(cosines)), key=cosines.__getitem__):
+        given[sample] = left.pop(left.index(max(left)))
+    return given
+
+
 def batch(samples: int = 12, embedding: int = 8, classes: int = 5) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     raw = 4.0 * torch.randn(samples, embedding, generator=generator)
@@ -38,6 +47,8 @@ def test_head_equals_the_plain_loops(kind: str) -> None:
     raw, labels = batch()
     head = MarginHead(8, 5, kind, scale=16.0, margin=0.4, sigma=0.1)
     drawn = head.margins(len(labels), raw.device, torch.Generator().manual_seed(7))
+    if kind.endswith("plus"):
+        drawn = ranked_in_loops(raw, head.weight.detach(), labels, drawn)
     expected = loss_in_loops(raw, head.weight.detach(), labels, drawn, kind, 16.0)
 
     loss = head(raw, labels, torch.Generator().manual_seed(7))
@@ -83,6 +94,34 @@ def test_elastic_margins_follow_their_distribution_and_change_every_step() -> No
     assert first.std().item() == pytest.approx(0.05, rel=0.02)
 
 
+@pytest.mark.parametrize("kind", ["elastic_arc", "elastic_cos"])
+def test_plus_hands_the_same_margins_out_by_distance(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Regression: the official code takes the order of a sort for the ranks, which leaves no correlation.
+    raw, labels = batch(samples=512, embedding=64, classes=40)
+    heads = [MarginHead(64, 40, name, margin=0.5, sigma=0.05) for name in (kind, f"{kind}_plus")]
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def watch(cosine: Tensor, labels: Tensor, margins: Tensor, *rest: object) -> Tensor:
+        seen.append((cosine.detach().gather(1, labels[:, None])[:, 0], margins))
+        return cosine.sum()
+
+    monkeypatch.setattr("stages.lib.losses.margin.margin_loss", watch)
+    for head in heads:
+        head(raw, labels, torch.Generator().manual_seed(11))
+
+    (_, plain), (cosine, plus) = seen
+    assert torch.corrcoef(torch.stack([cosine, plus]))[0, 1] < -0.9
+    assert abs(plus.mean().item() - 0.5) < 3 * 0.05 / math.sqrt(512)
+    assert torch.equal(plus.sort().values, plain.sort().values)
+    assert not torch.equal(plus, plain)
+
+
+def test_margins_by_rank_of_three_samples() -> None:
+    # A cycle, which is not its own inverse: an order taken for ranks would give 0.1, 0.3, 0.2.
+    cosine = torch.tensor([0.2, 0.9, -0.5])
+    assert furthest_pays_most(torch.tensor([0.1, 0.2, 0.3]), cosine).tolist() == pytest.approx([0.2, 0.1, 0.3])
+
+
 def test_sigma_matters_to_elastic_kinds_only() -> None:
     raw, labels = batch()
     fixed = MarginHead(8, 5, "cosface", margin=0.35, sigma=9.0)
@@ -103,6 +142,13 @@ def test_angular_margin_is_literal_beyond_pi() -> None:
     target = angular(torch.cos(torch.tensor([math.pi - 0.5, math.pi - 0.1])), torch.tensor(0.5))
     assert target.tolist() == pytest.approx([-1.0, math.cos(math.pi + 0.4)], abs=1e-5)
     assert target[1] > target[0]
+
+
+def test_labels_of_a_byte_serve_every_kind() -> None:
+    raw, labels = batch()
+    for kind in KINDS:
+        head = MarginHead(8, 5, kind, sigma=0.0)
+        assert torch.equal(head(raw, labels.byte()), head(raw, labels))
 
 
 @pytest.mark.parametrize("labels", [[1, 2, 5], [-1, 0, 1]])

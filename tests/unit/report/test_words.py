@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from stages.lib.cohort.surface import Label
+from stages.lib.classes import Label
 from stages.lib.degrade import OPERATORS
 from stages.lib.report import words
 from stages.lib.report.sheet import CLASSES

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.lib.losses.segmentation import IGNORE
 from stages.lib.training.data import FaceSet
 
 DIM = 16
@@ -15,20 +16,26 @@ DIM = 16
 
 @pytest.fixture
 def make_faces() -> Callable[..., FaceSet]:
-    """Faces of smooth noise, two to a person, each with darker variants of itself and a random template."""
+    """Faces of smooth noise, two to a person, each with darker variants of itself and a random template.
 
-    def make(count: int = 8, variants: int = 2, size: int = 112) -> FaceSet:
+    Parsed faces say of each pixel whether its red is bright (1) or not (0); every fourth clean face has no parse.
+    """
+
+    def make(count: int = 8, variants: int = 2, size: int = 112, parsed: bool = False) -> FaceSet:
         random = np.random.default_rng(count)
         coarse = random.integers(0, 256, (count, 7, 7, 3), np.uint8)
         clean = coarse.repeat(size // 7, axis=1).repeat(size // 7, axis=2)
         darker = [clean // (2 + v) for v in range(variants)]
         templates = random.normal(size=(count, DIM))
+        bright = (clean[..., 0] > 127).astype(np.uint8)
+        bright[3::4] = IGNORE
         return FaceSet(
             np.concatenate([clean, *darker]),
             count * (1 + np.arange(variants)) + np.arange(count)[:, None],
             np.arange(count) // 2,
             tuple(f"p{n}" for n in range(count // 2)),
             (templates / np.linalg.norm(templates, axis=1, keepdims=True)).astype(np.float32),
+            np.concatenate([bright] * (1 + variants)) if parsed else None,
         )
 
     return make

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.lib.codec import decode, encode_png
+from stages.lib.classes import Label
+from stages.lib.codec import decode, decode_classes, encode_png
 from stages.lib.errors import ConfigError
+from stages.lib.losses.segmentation import IGNORE
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table, conform
 from stages.lib.training import data
-from stages.lib.training.data import FaceSet, draw, load_faces, steps_per_epoch
+from stages.lib.training.data import FaceSet, class_pixels, draw, load_faces, steps_per_epoch
 
 Make = Callable[..., Any]
 
@@ -118,6 +120,29 @@ def tables(face_rows: Make, make_table: Make) -> Tables:
     return Tables(
         make_table(rows, "clean"), make_table(degraded, "variants"), make_table(templates, "templates", shards=3)
     )
+
+
+def test_parses_lie_beside_their_faces(tables: Tables, make_table: Make, runtime: Runtime, tmp_path: Path) -> None:
+    def parsed(table: Table, name: str) -> Table:
+        rows = table.read(table.columns)
+        parse = {n: encode_png(np.full((112, 112), n % len(Label), np.uint8)) for n in range(rows.num_rows)}
+        column = pa.array([parse[n] if n % 2 else None for n in range(rows.num_rows)], pa.binary())
+        rows = rows.set_column(rows.column_names.index("segmentation"), "segmentation", column)
+        return make_table(rows, name)
+
+    clean, variants = parsed(tables.clean, "parsed"), parsed(tables.variants, "parsed-variants")
+    faces = load_faces(clean, variants, tables.templates, "train", tmp_path / "arrays", runtime, parsed=True)
+    assert faces.parses is not None and faces.parses.shape == faces.images.shape[:3]
+    for table, wanted in ((clean, range(len(faces))), (variants, faces.variants.ravel().tolist())):
+        rows = table.read(["image", "segmentation"], pc.field("split") == "train").to_pylist()
+        shown = {row["image"]: row["segmentation"] for row in rows}
+        for place in wanted:
+            parse = shown[encode_png(faces.images[place])]
+            expected = np.full((112, 112), IGNORE) if parse is None else decode_classes(parse)
+            np.testing.assert_array_equal(faces.parses[place], expected)
+    counted = np.bincount(faces.parses[: len(faces)].ravel(), minlength=256)[: len(Label)]
+    assert class_pixels(faces) == tuple(counted.tolist())
+    assert sum(counted) > 0
 
 
 def test_faces_lie_beside_their_variants_and_templates(tables: Tables, runtime: Runtime, tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stages.lib.losses.segmentation import IGNORE
 from stages.lib.models.student import build_encoder
 from stages.lib.runtime import Runtime
 from stages.lib.training import loop
-from stages.lib.training.data import FaceSet
+from stages.lib.training.data import FaceSet, class_pixels
 from stages.lib.training.loop import Recipe, train
 from stages.lib.training.objectives import Objectives, Sizes
 from stages.lib.training.validation import Validation
@@ -37,7 +38,9 @@ class Run:
     def __init__(self, faces: FaceSet, checkpoint: Path, runtime: Runtime, settings: dict | None = None) -> None:
         torch.manual_seed(3)
         self.encoder = build_encoder("test_efficientnet", DIM, 32)
-        self.objectives = Objectives(settings or BOTH, Sizes(DIM, len(faces.subjects), faces.templates.shape[1]))
+        pixels = () if faces.parses is None else class_pixels(faces)
+        sizes = Sizes(DIM, len(faces.subjects), faces.templates.shape[1], self.encoder.taps, pixels)
+        self.objectives = Objectives(settings or BOTH, sizes)
         self.faces, self.checkpoint, self.runtime = faces, checkpoint, runtime
 
     def train(self, recipe: Recipe, validate: loop.Validate | None = None) -> list[dict[str, float]]:
@@ -79,6 +82,20 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
     finished = Run(faces, tmp_path / "cut.pt", runtime)  # killed after the last step, before the model was saved
     assert finished.train(RECIPE, pytest.fail) == history
     assert_equal(finished.weights(), whole.weights())
+
+
+def test_a_parse_is_learned_and_mirrored_with_its_face(make_faces: Make, tmp_path: Path, runtime: Runtime) -> None:
+    faces = make_faces(parsed=True)
+    batch = loop._batch(faces, 0, replace(RECIPE, degraded=0.0, flip=1.0), "cpu")
+    assert batch.parses is not None
+    known = batch.parses != IGNORE
+    assert 0 < known.float().mean() < 1
+    assert torch.equal((batch.images[:, 0] > 0.5)[known], batch.parses.bool()[known])
+
+    settings = {"identity": IDENTITY, "segmentation": {"weight": 1.0, "stride": 4}}
+    run = Run(faces, tmp_path / "parsed.pt", runtime, settings)
+    history = run.train(replace(RECIPE, epochs=60, flip=0.0), lambda _: {})
+    assert history[-1]["loss_segmentation"] < 0.15 * history[0]["loss_segmentation"]
 
 
 def test_equal_seeds_give_equal_weights_and_others_do_not(make_faces: Make, tmp_path: Path, runtime: Runtime) -> None:

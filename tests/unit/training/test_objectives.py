@@ -17,7 +17,7 @@ def test_the_total_is_the_weighted_sum_and_gradients_reach_every_class() -> None
     objectives = Objectives({"identity": IDENTITY, "template": {"weight": 3.0}}, SIZES)
     batch = Batch(torch.empty(4, 0), torch.tensor([0, 1, 2, 0]), torch.randn(4, 8), torch.Generator())
     raw = torch.randn(4, 8, requires_grad=True)
-    terms = objectives(raw, batch)
+    terms = objectives(raw, [], batch)
     pairs = zip(raw.detach(), batch.templates, strict=True)
     cosine = [float(torch.dot(r, t) / r.norm() / t.norm()) for r, t in pairs]
     assert terms["template"].item() == pytest.approx(sum(1 - c for c in cosine) / 4, rel=1e-5)

@@ -1,0 +1,23 @@
+"""What a pixel of a segmentation can be."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Label(IntEnum):
+    """Classes, as they stand in the PNG of the column `segmentation`; left and right are not told apart."""
+
+    BACKGROUND = 0
+    SKIN = 1
+    BROW = 2
+    EYE = 3
+    NOSE = 4
+    LIP = 5
+    MOUTH = 6
+    HAIR = 7
+    EAR = 8
+    NECK = 9
+    CLOTH = 10
+    MASK = 11
+    GLASSES = 12

@@ -1,0 +1,129 @@
+"""Segmentation of the face as a task beside identity: pixel losses over the samples that carry a parse."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.lib.errors import ConfigError
+
+IGNORE = 255  # label of a pixel that is unknown or left out; the largest that a PNG of classes can hold
+
+
+def parse_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy of pixels: the weighted mean within a sample, then the mean over samples with a parse.
+
+    Every parse counts the same, however many of its pixels are known. Only ratios of the weights matter, and
+    equal probabilities of all K classes give log K.
+
+    Args:
+        logits: (N, K, H, W), any float type; computed in float32.
+        labels: (N, H, W) whole numbers in [0, K), or `IGNORE`; a sample without a parse is `IGNORE` all over.
+        weights: (K,) >= 0, one a class, as from `inverse_frequency`; empty: all classes weigh the same.
+
+    Returns:
+        Scalar >= 0, float32. Without any parse it is exactly 0, and so is its gradient.
+
+    Raises:
+        ConfigError: a label is no whole number, or neither a class nor `IGNORE`.
+        ValueError: the shapes do not fit together.
+
+    Source: Seg-Distilled-ID, arXiv 2209.01115, names the task; the form of its loss is not published.
+    """
+    _check_shapes(logits, labels)
+    _check_classes(labels, logits.shape[1])
+    known = labels != IGNORE
+    classes = labels.long().where(known, 0)
+    weighing = logits.new_ones(logits.shape[1]) if weights is None else weights
+    return _over_parses(F.cross_entropy(logits.float(), classes, reduction="none"), weighing.float()[classes] * known)
+
+
+def soft_parse_loss(logits: Tensor, parse: Tensor, known: Tensor) -> Tensor:
+    """KL(parse || softmax(logits)) of pixels, averaged like `parse_loss` with equal weights.
+
+    Args:
+        logits: (N, K, H, W), any float type; computed in float32.
+        parse: (N, K, H, W) probabilities, which sum to 1 over K; finite at unknown pixels too; gets no gradient.
+        known: (N, H, W) bool, the pixels to learn from; all False for a sample without a parse.
+
+    Returns:
+        Scalar >= 0, float32: 0 where the softmax equals the parse, and without any parse.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    _check_shapes(logits, known)
+    if parse.shape != logits.shape:  # kl_div would broadcast
+        raise ValueError(f"parse {tuple(parse.shape)} must have the shape of the logits {tuple(logits.shape)}")
+    divergence = F.kl_div(F.log_softmax(logits.float(), dim=1), parse.detach().float(), reduction="none")
+    return _over_parses(divergence.sum(dim=1), known.float())
+
+
+def pixel_counts(labels: Tensor, classes: int) -> Tensor:
+    """(K,) int64 number of pixels of each class in labels of any shape, without `IGNORE`; add them up over batches.
+
+    Raises:
+        ConfigError: a label is no whole number, or neither a class nor `IGNORE`.
+    """
+    _check_classes(labels, classes)
+    return torch.bincount(labels[labels != IGNORE].long(), minlength=classes)
+
+
+def inverse_frequency(counts: Tensor) -> Tensor:
+    """Weights under which each class that occurs has the same share of all pixels.
+
+    Args:
+        counts: (K,) pixels of each class >= 0, of the training faces.
+
+    Returns:
+        (K,) float32 whose mean over all pixels counted is 1; 0 for a class that never occurs.
+
+    Raises:
+        ConfigError: no pixel was counted.
+    """
+    occurs = counts > 0
+    if not occurs.any():
+        raise ConfigError("no training face has a segmentation: give faces with one, or the term the weight 0")
+    shares = counts / counts.sum() * occurs.sum()
+    return torch.where(occurs, 1.0 / shares, 0.0)
+
+
+def resample_labels(labels: Tensor, height: int, width: int) -> Tensor:
+    """(N, height, width) labels for logits of that size: of each cell, the pixel at its centre.
+
+    Args:
+        labels: (N, H, W) of any type; no class is made up between two others, and `IGNORE` stays.
+        height: of the logits.
+        width: of the logits.
+    """
+    rows, columns = (
+        ((torch.arange(new, device=labels.device) + 0.5) * (old / new)).long()
+        for new, old in zip((height, width), labels.shape[1:], strict=True)
+    )
+    return labels[:, rows[:, None], columns]
+
+
+def _over_parses(pixels: Tensor, weights: Tensor) -> Tensor:
+    total = weights.sum(dim=(1, 2))
+    carries = total > 0
+    # a sum and not a choice of samples, so that a batch without parses still has its place in the graph
+    samples = (pixels * weights).sum(dim=(1, 2)) / torch.where(carries, total, 1.0)
+    return samples.sum() / carries.sum().clamp(min=1)
+
+
+def _check_shapes(logits: Tensor, pixels: Tensor) -> None:
+    if logits.ndim != 4 or pixels.shape != (len(logits), *logits.shape[2:]):
+        raise ValueError(f"logits {tuple(logits.shape)} are not (N, K, H, W) for pixels {tuple(pixels.shape)}")
+
+
+def _check_classes(labels: Tensor, classes: int) -> None:
+    """On a GPU a label outside would end the process inside a kernel; the check costs a synchronisation."""
+    if labels.is_floating_point():
+        raise ConfigError(f"segmentation labels are {labels.dtype}: give whole numbers")
+    low, high = torch.stack(torch.aminmax(labels.where(labels != IGNORE, 0))).tolist()
+    if low < 0 or high >= classes:
+        raise ConfigError(
+            f"segmentation labels span [{low}, {high}] but there are {classes} classes: they must lie in "
+            f"[0, {classes - 1}] or be {IGNORE}, which is left out"
+        )
