@@ -1,0 +1,1 @@
+"""Which training samples a student should copy from its teacher. NumPy and SciPy only."""
