@@ -32,7 +32,8 @@ PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENOMEM, errno.ENOSPC, err
 
 VARIABLES = {
     "STAGES_DEVICE": "cpu, cuda or cuda:N; default: cuda where there is a GPU, else cpu",
-    "STAGES_THREADS": "threads of one model's run, processes that render people; default: one per CPU",
+    "STAGES_THREADS": "threads of one model's run, processes that render people; on a CPU one seed more than that "
+    "learns side by side, and 1 means one after another; default: one per CPU",
     "STAGES_WORKERS": "processes that a data stage spreads its shards over; default: 1",
     "STAGES_SCRATCH": "folder for what a killed run resumes from; default: .scratch/stages",
 }
@@ -231,8 +232,9 @@ def main() -> None:
         print(f"{type(error).__name__}: {str(error) or 'out of memory'}; try again", file=sys.stderr)
         code = TransientError.exit_code
     if code == 0 and sys.argv[1:2] and sys.argv[1] in STAGES and "--help" not in sys.argv:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        _say(f"{' '.join(sys.argv[1:])} took {time.monotonic() - started:.1f} s, peak memory {peak:.2f} GB")
+        peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        spent = f"{time.monotonic() - started:.1f} s, largest process {max(peaks) / 2**20:.2f} GB"
+        _say(f"{' '.join(sys.argv[1:])} took {spent}")
     raise SystemExit(code)
 
 

@@ -120,6 +120,15 @@ class Ingest(Section):
             raise ValueError("a further source is named twice")
         return more
 
+    @model_validator(mode="after")
+    def _nothing_is_read_twice(self) -> Ingest:
+        for entry in self.more:
+            if entry.source == self.source and entry.source in ("cohort", "orl"):  # there is only one of each
+                raise ValueError(
+                    f"`more` names {entry.source}, which is the main source already: take it out of `more`"
+                )
+        return self
+
 
 class Align(Section):
     detector: Literal["yunet", "crop"] = Field(

@@ -50,17 +50,18 @@ def run(params: Synthesize, source: Path, destination: Path, runtime: Runtime) -
 
 
 def _grid_subjects(aligned: Table, limit: int, seed: int) -> frozenset[str]:
-    """Whole test people in hashed order until the limit of faces; people with one face come last."""
+    """Whole test people in hashed order, as many as the limit of faces takes; people with one face come last."""
     subjects = aligned.read(["subject_id"], ds.field("split") == "test")["subject_id"].to_pylist()
     counts = Counter(subjects)
 
     def order(subject: str) -> tuple[bool, bytes]:
         return counts[subject] < 2, hashlib.sha256(f"{seed}:{subject}".encode()).digest()
 
-    chosen, faces = [], 0
+    chosen: list[str] = []
+    faces = 0
     for subject in sorted(counts, key=order):
-        if faces + counts[subject] > limit:
-            break
+        if faces + counts[subject] > limit and len(chosen) >= 2:  # fewer than two people allow no comparison
+            continue
         chosen.append(subject)
         faces += counts[subject]
     return frozenset(chosen)

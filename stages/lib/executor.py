@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
 from threading import Thread
 
 from stages.lib.errors import TransientError
@@ -27,23 +28,50 @@ def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]
         for job in jobs:
             yield job()
         return
-    # spawn: forking a process that has started torch's threads can deadlock
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(workers,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=_context(jobs[0], workers), initializer=_begin) as pool:
         futures = [pool.submit(job) for job in jobs]
         try:
             for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool as error:
-            message = "a worker process was killed, perhaps for lack of memory: run again, or lower STAGES_WORKERS"
+            message = (
+                "a worker process was killed, perhaps for lack of memory: run again, or lower STAGES_WORKERS and, "
+                "for training and rendering, STAGES_THREADS"
+            )
             raise TransientError(message) from error
-        finally:
-            pool.shutdown(cancel_futures=True)  # the first failure is told at once, not after all other jobs
+        except BaseException:
+            _stop(pool)  # the first failure is told at once, not after all other jobs
+            raise
 
 
-def _begin(workers: int) -> None:
-    """Give a new process its part of the cores, before anything is imported that starts threads of its own."""
+def _context(job: Callable[[], None], workers: int) -> BaseContext:
+    """Processes that are forked from a server which has imported the job's module once, for all of them.
+
+    Forking this process instead could deadlock: it may have started torch's threads, and the server has not.
+    """
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([getattr(job, "func", job).__module__])
+    before = os.environ.get("OMP_NUM_THREADS")
+    # each process has its part of the cores; torch reads this as it is imported
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    forkserver.ensure_running()
+    if before is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = before
+    return context
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End the jobs under way too: they go on from their checkpoints in the next run."""
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in list((pool._processes or {}).values()):  # public from Python 3.14 on, as terminate_workers
+        process.terminate()
+
+
+def _begin() -> None:
     Thread(target=_end_with_parent, daemon=True).start()
 
 

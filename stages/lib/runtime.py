@@ -22,7 +22,7 @@ class Runtime:
 
     Attributes:
         wanted_device: torch device name; empty: a GPU where there is one.
-        threads: that one inference session may use.
+        threads: that one inference session may use; on a CPU, also how many processes render or learn side by side.
         workers: processes that a data stage may spread its shards over.
         scratch: folder for what a killed run may resume from; never a DVC output.
         line: of the terminal, counted downwards, that this process shows its progress on.

@@ -285,14 +285,14 @@ def fit_all(arms: Sequence[Arm], made: Mapping[str, tuple[Table, Table]], out: P
     """Every seed of every arm; networks as small as these learn faster side by side than on several threads."""
     alone = replace(runtime, threads=1)
     jobs = [partial(fit, arm, seed, made, out, alone) for arm in arms if arm.sets for seed in SEEDS]
-    for _ in run_jobs(jobs, runtime.threads):
+    for _ in run_jobs(jobs, runtime.threads if runtime.device == "cpu" else 1):
         pass
 
 
 def points(identities: int, shots: int) -> list[tuple[int, int]]:
     """All shots of ever more people, and ever more shots of all people."""
-    return [(identities // part, shots) for part in (16, 8, 4, 2, 1)] + [
-        (identities, shots // part) for part in (8, 4, 2)
+    return [(max(1, identities // part), shots) for part in (16, 8, 4, 2, 1)] + [
+        (identities, max(1, shots // part)) for part in (8, 4, 2)
     ]
 
 

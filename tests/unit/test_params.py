@@ -87,6 +87,7 @@ INVALID: dict[str, tuple[str, Any, str]] = {
     "no FMR": ("evaluate.fmr_targets", [], r"evaluate\.fmr_targets: .*at least 1"),
     "degraded faces for the teacher": ("teach.train.degraded", 0.5, r"teach\.train\.degraded: Extra inputs"),
     "unknown source": ("ingest.source", "celeba", r"ingest\.source: .*'orl'"),
+    "main source again": ("ingest.source", "orl", r"names orl, which is the main source already"),
     "no seed": ("distill.seeds", [], r"distill\.seeds"),
     "negative seed": ("distill.seeds", [1, -1], r"distill\.seeds\.1: .*greater than or equal to 0"),
     "seed twice": ("distill.seeds", [1, 1], r"distill\.seeds: .*twice"),

@@ -59,6 +59,13 @@ def test_a_worker_that_is_killed_is_worth_another_try() -> None:
         list(run_jobs([partial(os._exit, 1)] * 3, workers=2))
 
 
+def test_the_first_failure_is_told_while_other_jobs_run() -> None:
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="no such day"):
+        list(run_jobs([partial(time.sleep, 120), partial(int, "no such day")], workers=2))
+    assert time.monotonic() - started < 60
+
+
 def test_workers_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import time; from functools import partial; from pathlib import Path\n"

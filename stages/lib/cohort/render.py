@@ -28,7 +28,7 @@ class Rendered:
 
     Attributes:
         images: (B, 3, H, W) uint8 sRGB.
-        segmentation: (B, H, W) uint8, classes of `surface.Label`.
+        segmentation: (B, H, W) uint8, classes of `Label`.
         landmarks: in pixels of the pictures.
     """
 

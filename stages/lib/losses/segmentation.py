@@ -39,27 +39,6 @@ def parse_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) ->
     return _over_parses(F.cross_entropy(logits.float(), classes, reduction="none"), weighing.float()[classes] * known)
 
 
-def soft_parse_loss(logits: Tensor, parse: Tensor, known: Tensor) -> Tensor:
-    """KL(parse || softmax(logits)) of pixels, averaged like `parse_loss` with equal weights.
-
-    Args:
-        logits: (N, K, H, W), any float type; computed in float32.
-        parse: (N, K, H, W) probabilities, which sum to 1 over K; finite at unknown pixels too; gets no gradient.
-        known: (N, H, W) bool, the pixels to learn from; all False for a sample without a parse.
-
-    Returns:
-        Scalar >= 0, float32: 0 where the softmax equals the parse, and without any parse.
-
-    Raises:
-        ValueError: the shapes do not fit together.
-    """
-    _check_shapes(logits, known)
-    if parse.shape != logits.shape:  # kl_div would broadcast
-        raise ValueError(f"parse {tuple(parse.shape)} must have the shape of the logits {tuple(logits.shape)}")
-    divergence = F.kl_div(F.log_softmax(logits.float(), dim=1), parse.detach().float(), reduction="none")
-    return _over_parses(divergence.sum(dim=1), known.float())
-
-
 def pixel_counts(labels: Tensor, classes: int) -> Tensor:
     """(K,) int64 number of pixels of each class in labels of any shape, without `IGNORE`; add them up over batches.
 

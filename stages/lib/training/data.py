@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as ds
+import torch
 from numpy.typing import NDArray
 
 from stages.lib.classes import Label
 from stages.lib.codec import Pixels, decode, decode_classes
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
-from stages.lib.losses.segmentation import IGNORE
+from stages.lib.losses.segmentation import IGNORE, pixel_counts
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 
@@ -161,18 +162,15 @@ def _parse(data: bytes | None) -> Pixels:
 
 
 def class_pixels(faces: FaceSet) -> tuple[int, ...]:
-    """Pixels of each `Label` in the clean faces: what the classes are weighed by.
+    """Pixels of each `Label` in the faces and their variants, which wear masks that the clean faces may not.
 
     Raises:
-        ConfigError: the faces were loaded without their segmentations.
+        ConfigError: the faces were loaded without their segmentations, or a pixel is of no class.
     """
     if faces.parses is None:
         raise ConfigError("the faces were loaded without their segmentations")
-    counts = np.zeros(len(Label), np.int64)
-    for start in range(0, len(faces), 1024):
-        seen = faces.parses[start : min(start + 1024, len(faces))]
-        counts += np.bincount(seen[seen != IGNORE], minlength=len(Label))
-    return tuple(counts.tolist())
+    parts = (torch.from_numpy(np.array(faces.parses[i : i + 1024])) for i in range(0, len(faces.parses), 1024))
+    return tuple(torch.stack([pixel_counts(part, len(Label)) for part in parts]).sum(0).tolist())
 
 
 def _variant_rows(parents: NDArray[np.int64], faces: int) -> NDArray[np.int64]:

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
 from stages.lib.losses.segmentation import (
@@ -14,7 +13,6 @@ from stages.lib.losses.segmentation import (
     parse_loss,
     pixel_counts,
     resample_labels,
-    soft_parse_loss,
 )
 
 CLASSES = 4
@@ -71,36 +69,13 @@ def test_pixels_left_out_and_samples_without_a_parse_contribute_nothing() -> Non
     torch.testing.assert_close(loss, parse_loss(logits[:2], labels[:2], WEIGHTS))
 
 
-@pytest.mark.parametrize("soft", [False, True])
-def test_batch_without_a_parse_gives_zero_and_a_gradient_of_zero(soft: bool) -> None:
+def test_batch_without_a_parse_gives_zero_and_a_gradient_of_zero() -> None:
     logits, labels = batch()
     logits.requires_grad_()
-    nothing = torch.full_like(labels, IGNORE)
-    loss = soft_parse_loss(logits, logits.softmax(1), nothing != IGNORE) if soft else parse_loss(logits, nothing)
+    loss = parse_loss(logits, torch.full_like(labels, IGNORE))
     assert loss.item() == 0.0
     (slope,) = torch.autograd.grad(loss, logits)
     assert torch.equal(slope, torch.zeros_like(logits))
-
-
-def test_soft_loss_of_a_certain_parse_is_the_cross_entropy() -> None:
-    logits, labels = batch()
-    known = labels != IGNORE
-    certain = F.one_hot(labels.long().where(known, 0), CLASSES).permute(0, 3, 1, 2).float()
-    torch.testing.assert_close(soft_parse_loss(logits, certain, known), parse_loss(logits, labels))
-
-
-def test_soft_loss_in_plain_loops_and_at_its_minimum() -> None:
-    logits, labels = batch()
-    known = labels != IGNORE
-    parse = (0.5 * logits.flip(1)).softmax(1)
-    ratio = parse.double().log() - logits.double().log_softmax(1)
-    wanted = [
-        sum(float((parse[n, :, y, x] * ratio[n, :, y, x]).sum()) for y, x in known[n].nonzero().tolist())
-        / int(known[n].sum())
-        for n in (0, 1)
-    ]
-    assert soft_parse_loss(logits, parse, known).item() == pytest.approx(sum(wanted) / 2)
-    assert soft_parse_loss(logits, logits.softmax(1), known).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_inverse_frequency_gives_every_class_that_occurs_the_same_share() -> None:
@@ -142,5 +117,3 @@ def test_shapes_must_fit() -> None:
     logits, labels = batch()
     with pytest.raises(ValueError, match=r"not \(N, K, H, W\)"):
         parse_loss(logits, labels[:, :4])
-    with pytest.raises(ValueError, match="shape of the logits"):
-        soft_parse_loss(logits, logits[:1].softmax(1), labels != IGNORE)
