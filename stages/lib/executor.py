@@ -66,8 +66,9 @@ def _context(job: Callable[[], None], workers: int) -> BaseContext:
 
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End the jobs under way too: they go on from their checkpoints in the next run."""
+    processes = list((pool._processes or {}).values())  # before the pool lets go of them; public from Python 3.14 on
     pool.shutdown(wait=False, cancel_futures=True)
-    for process in list((pool._processes or {}).values()):  # public from Python 3.14 on, as terminate_workers
+    for process in processes:
         process.terminate()
 
 
