@@ -103,7 +103,7 @@ def teach() -> None:
     """Adopt or train the teacher and compute its templates; data/models/teacher and data/templates."""
     from stages.teach import run
 
-    table = run(load().teach, ALIGNED, MODELS / "teacher", TEMPLATES, Runtime.from_environment())
+    table = run(load().teach, ALIGNED, VARIANTS, MODELS / "teacher", TEMPLATES, Runtime.from_environment())
     _say(f"teach: {table.rows} templates")
 
 
@@ -116,7 +116,8 @@ def distill(student: Name) -> None:
     from stages.distill import Inputs, run
     from stages.lib.table import Table
 
-    inputs = Inputs(Table.open(ALIGNED), Table.open(VARIANTS), Table.open(TEMPLATES))
+    operators = params.synthesize.probabilities
+    inputs = Inputs(Table.open(ALIGNED), Table.open(VARIANTS), Table.open(TEMPLATES), operators)
     _say(run(student, spec, params.distill, inputs, MODELS / student, Runtime.from_environment()))
 
 
@@ -176,17 +177,23 @@ def params() -> None:
 
 
 @app.command()
-def profile(name: Annotated[str, typer.Argument(help="profile to apply; none lists them")] = "") -> None:
-    """Set params.yaml for other data or another size, and print what changed."""
+def profile(
+    chosen: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="the last on top; none lists them")
+    ] = None,
+) -> None:
+    """Set params.yaml for other data, another size or another comparison, and print what changed."""
     from stages.profiles import apply, names
 
-    if not name:
+    if not chosen:
         _say("profiles: " + ", ".join(names()))
         return
-    changes = apply(name)
+    changes = apply(*chosen)
     for key, (before, after) in changes.items():
         _say(f"{key}: {before} -> {after}")
-    _say(f"profile {name}: {len(changes)} keys changed; `dvc params diff` shows them against the last commit")
+    _say(
+        f"profile {' '.join(chosen)}: {len(changes)} keys changed; `dvc params diff` shows them against the last commit"
+    )
 
 
 @app.command()

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 
 from stages.lib.executor import run_jobs
 from stages.lib.fingerprint import code_version, fingerprint
-from stages.lib.folders import new_folder
+from stages.lib.folders import new_folder, only_folder
 from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.student import build_encoder
+from stages.lib.objectives import Objectives, Task, active, needs
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
-from stages.lib.training.data import FaceSet, class_pixels, load_faces
-from stages.lib.training.loop import Recipe, train
-from stages.lib.training.objectives import Objectives, Sizes
+from stages.lib.training.batches import Recipe
+from stages.lib.training.data import FaceSet, load_faces, steps_per_epoch
+from stages.lib.training.loop import train
 from stages.lib.training.validation import Validation
 from stages.params import Distill, Student
 
@@ -28,11 +31,19 @@ HISTORY = "history.csv"
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables that a student learns from."""
+    """What a student learns from.
+
+    Attributes:
+        aligned: clean faces.
+        variants: their degradations.
+        templates: the teacher's.
+        operators: degradation -> its probability, where the student is to see them made anew.
+    """
 
     aligned: Table
     variants: Table
     templates: Table
+    operators: Mapping[str, float]
 
     @property
     def content_id(self) -> str:
@@ -40,30 +51,50 @@ class Inputs:
         return fingerprint(self.aligned.content_id, self.variants.content_id, self.templates.content_id)
 
 
+@dataclass(frozen=True)
+class Job:
+    """What every seed of a student shares."""
+
+    name: str
+    student: Student
+    params: Distill
+    inputs: Inputs
+    workspace: Path
+    arrays: Path
+
+    def learnt(self, runtime: Runtime) -> FaceSet:
+        """Faces to train on; without their variants where they are degraded anew at every step."""
+        given, fresh = self.inputs, self.params.fresh
+        wanted = needs(self.student.objectives.model_dump())
+        variants, arrays = (None, self.arrays / "clean") if fresh else (given.variants, self.arrays)
+        return load_faces(given.aligned, variants, given.templates, "train", arrays, runtime, wanted)
+
+    def unseen(self, runtime: Runtime) -> FaceSet:
+        """Faces to validate on, with their variants."""
+        given = self.inputs
+        return load_faces(given.aligned, given.variants, given.templates, "val", self.arrays, runtime)
+
+
 def run(name: str, student: Student, params: Distill, inputs: Inputs, destination: Path, runtime: Runtime) -> str:
     """Train every seed, side by side on a CPU, or take up where a killed run stopped, then publish all at once.
 
-    The folder holds `seed-<n>/` (weights.safetensors, model.json, history.csv) and the mean of all seeds'
-    curves in `history.csv`, one row an epoch.
+    The folder holds `seed-<n>/` (weights.safetensors, model.json, history.csv, and what objectives leave, such as a
+    selection) and the mean of all seeds' curves in `history.csv`, one row an epoch.
 
     Raises:
         ConfigError: the backbone is unknown, or its embedding does not fit the teacher's templates.
     """
-    key = fingerprint(student.model_dump_json(), params.model_dump_json(), inputs.content_id, code_version())
+    operators = sorted(inputs.operators.items()) if params.fresh else []
+    key = fingerprint(student.model_dump_json(), params.model_dump_json(), operators, inputs.content_id, code_version())
     workspace = runtime.scratch / "distill" / name / key
-    arrays = _arrays(runtime.scratch / "faces", fingerprint(inputs.content_id, code_version()))
-    faces = _load(inputs, "train", student, arrays, runtime)  # unpacked here once, then shared by all seeds
-    _load(inputs, "val", student, arrays, runtime)
+    arrays = only_folder(runtime.scratch / "faces", fingerprint(inputs.content_id, code_version()))
+    job = Job(name, student, params, inputs, workspace, arrays)
+    faces, _ = job.learnt(runtime), job.unseen(runtime)  # unpacked here once, then shared by all seeds
 
     processes = _processes(len(params.seeds), runtime)
     threads = max(1, runtime.threads // processes)
-    seeds = [
-        partial(
-            _train, name, student, params, seed, inputs, workspace, arrays, replace(runtime, threads=threads, line=n)
-        )
-        for n, seed in enumerate(params.seeds)
-    ]
-    for _ in run_jobs(seeds, processes):
+    lines = [replace(runtime, threads=threads, line=line) for line in range(len(params.seeds))]
+    for _ in run_jobs([partial(_train, job, *part) for part in zip(params.seeds, lines, strict=True)], processes):
         pass
     done = workspace / "done"
     histories = pd.concat([pd.read_csv(done / f"seed-{seed}" / HISTORY) for seed in params.seeds])
@@ -75,19 +106,6 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     shutil.rmtree(workspace)
     eer = curves["val_eer"].iloc[-1]
     return f"{name}: {len(faces)} faces of {len(faces.subjects)} people, {len(params.seeds)} seeds, val EER {eer:.4f}"
-
-
-def _arrays(root: Path, key: str) -> Path:
-    """Where unpacked faces are kept for the next student; those of other inputs or code go, they are large."""
-    for old in root.glob("*"):
-        if old.name != key:
-            shutil.rmtree(old, ignore_errors=True)
-    return root / key
-
-
-def _load(inputs: Inputs, split: str, student: Student, arrays: Path, runtime: Runtime) -> FaceSet:
-    parsed = split == "train" and student.objectives.segmentation.weight > 0
-    return load_faces(inputs.aligned, inputs.variants, inputs.templates, split, arrays, runtime, parsed)
 
 
 def _processes(seeds: int, runtime: Runtime) -> int:
@@ -103,38 +121,30 @@ def _write(history: pd.DataFrame, folder: Path) -> None:
     history.to_csv(folder / HISTORY, index=False, float_format="%.6g")
 
 
-def _train(
-    name: str,
-    student: Student,
-    params: Distill,
-    seed: int,
-    inputs: Inputs,
-    workspace: Path,
-    arrays: Path,
-    runtime: Runtime,
-) -> None:
+def _train(job: Job, seed: int, runtime: Runtime) -> None:
     """Train one seed, or take up its checkpoint, and leave its folder under `done`."""
+    student, params = job.student, job.params
     torch.set_num_threads(runtime.threads)
-    faces, unseen = (_load(inputs, split, student, arrays, runtime) for split in ("train", "val"))
+    faces, validation = job.learnt(runtime), Validation(job.unseen(runtime), runtime.device)
     torch.manual_seed(seed)
-    encoder = build_encoder(student.backbone, student.embedding, student.output_stride)
-    pixels = () if faces.parses is None else class_pixels(faces)
-    sizes = Sizes(student.embedding, len(faces.subjects), faces.templates.shape[1], encoder.taps, pixels)
-    objectives = Objectives(student.objectives.model_dump(), sizes)
-    recipe = Recipe(seed=seed, **params.model_dump(exclude={"seeds"}))
-    validation = Validation(unseen, runtime.device)
-    checkpoint = workspace / f"seed-{seed}.pt"
-    what = f"{name} seed {seed}"
-    history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, what)
-    spec = ModelSpec(
-        architecture=encoder.architecture,
-        provenance={
-            "data": inputs.content_id,
-            "params": fingerprint(student.model_dump_json(), params.model_dump_json()),
-            "code": code_version(),
-        },
-        metrics={k: v for k, v in history[-1].items() if k.startswith("val_")},
-    )
-    folder = workspace / "done" / f"seed-{seed}"
+    settings = student.objectives.model_dump()
+    occlusion = "occlusion" in active(settings)
+    encoder = build_encoder(student.backbone, student.embedding, student.output_stride, occlusion)
+    steps = steps_per_epoch(len(faces), params.batch)
+    objectives = Objectives(settings, Task(student.embedding, encoder.taps, occlusion, faces, steps, seed))
+    operators = job.inputs.operators if params.fresh else {}
+    recipe = Recipe(seed=seed, operators=operators, **params.model_dump(exclude={"seeds", "fresh"}))
+    checkpoint = job.workspace / f"seed-{seed}.pt"
+    history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, f"{job.name} seed {seed}")
+    provenance = {
+        "data": job.inputs.content_id,
+        "params": fingerprint(student.model_dump_json(), params.model_dump_json()),
+        "code": code_version(),
+    }
+    metrics = {k: v for k, v in history[-1].items() if k.startswith("val_")}
+    folder = job.workspace / "done" / f"seed-{seed}"
+    spec = ModelSpec(architecture=encoder.architecture, provenance=provenance, metrics=metrics)
     save_model(folder, encoder.cpu(), spec)
+    for file, rows in objectives.artefacts():
+        pq.write_table(rows, folder / file)
     _write(pd.DataFrame(history), folder)

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
 from stages.lib.errors import ConfigError
-from stages.lib.report.candidates import Candidate, peer_candidate, student_candidates, teacher_candidate
-from stages.lib.report.conditions import Grid, grid_of
+from stages.lib.report.ablation import aims_of
+from stages.lib.report.candidates import (
+    Candidate,
+    int8_candidate,
+    peer_candidate,
+    student_candidates,
+    teacher_candidate,
+)
+from stages.lib.report.conditions import grid_of
 from stages.lib.report.embeddings import EmbeddingCache
-from stages.lib.report.examine import Exam, examine
+from stages.lib.report.exam import Exam, Rules, set_exam
+from stages.lib.report.examine import examine
 from stages.lib.report.findings import Facts, Findings
-from stages.lib.report.lists import read_lists
 from stages.lib.report.pictures import all_errors, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
-from stages.lib.report.transfer import embed_transfers, transfer_trials
-from stages.lib.report.trial import Trial
+from stages.lib.report.transfer import embed_transfers
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 from stages.params import Evaluate, Student
@@ -60,22 +62,40 @@ def run(
     Raises:
         ConfigError: a model or table is missing, two models share a name, or the test people allow no comparison.
     """
-    return compare(params, _candidates(params, students, inputs, runtime), inputs, destination, runtime)
+    aims = {
+        name: aims_of(term for term, settings in student.objectives if settings is not None and settings.weight > 0)
+        for name, student in students.items()
+    }
+    return compare(params, _candidates(params, students, inputs, runtime), aims, inputs, destination, runtime)
 
 
 def compare(
-    params: Evaluate, models: Sequence[Candidate], inputs: EvaluateInputs, destination: Path, runtime: Runtime
+    params: Evaluate,
+    models: Sequence[Candidate],
+    aims: Mapping[str, tuple[str, ...]],
+    inputs: EvaluateInputs,
+    destination: Path,
+    runtime: Runtime,
 ) -> str:
     """Embed the faces, put every model through the same exam, and report.
+
+    Args:
+        params: what to measure.
+        models: every file.
+        aims: student -> families of conditions that its method is for.
+        inputs: where the faces are.
+        destination: of the report.
+        runtime: where to compute.
 
     Raises:
         ConfigError: a table is missing, or the test people allow no comparison.
     """
     aligned, variants = Table.open(inputs.aligned), Table.open(inputs.variants)
     quality = [c for c in aligned.columns if c.startswith("q_")]
-    faces = aligned.read(["face_id", "subject_id", "source", *quality], TEST)
+    faces = aligned.read(["face_id", "subject_id", "source", "yaw", *quality], TEST)
     grid = grid_of(faces["face_id"], variants.read(["parent_id", "d_operator", "d_severity"], GRID))
-    exam, notes = _exam(params, aligned, faces, grid, inputs.pairs)
+    rules = Rules(params.seed, params.replicates, params.max_impostors, params.fmr_targets, params.both)
+    exam, notes = set_exam(rules, aligned, faces, grid, inputs.pairs)
 
     cache = EmbeddingCache(runtime.scratch / "evaluate")
     clean = cache.embed(aligned, TEST, models, runtime, "clean faces")
@@ -84,7 +104,7 @@ def compare(
     rows = list(zip(models, clean, degraded, elsewhere, strict=True))
     found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
 
-    findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes))
+    findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)
     pictures = all_pictures(findings, all_errors(findings, clean, exam.everyone, faces), aligned, variants, faces)
     publish(findings, pictures, destination)
     cache.prune()
@@ -101,34 +121,11 @@ def _candidates(
         raise ConfigError(f"{inputs.teacher} is missing: `dvc repro` runs the stages that come before, then this one")
     found = [teacher_candidate(TEACHER, inputs.teacher, runtime.device, runtime.threads)]
     for name, student in students.items():
-        found += student_candidates(name, student.control, inputs.exported[name], runtime.threads)
+        found += student_candidates(name, student.controls, inputs.exported[name], runtime.threads)
+        if name in params.int8:
+            found.append(int8_candidate(name, inputs.exported[name], runtime.threads))
     threads = runtime.threads
     return found + [peer_candidate(name, p.model, p.contract, threads, p.sha256) for name, p in params.peers.items()]
-
-
-def _exam(params: Evaluate, aligned: Table, faces: pa.Table, grid: Grid, pairs: Path) -> tuple[Exam, list[str]]:
-    subject = np.unique(faces["subject_id"].to_numpy(), return_inverse=True)[1]
-    everyone = _trial(subject, params)
-    subset = everyone if grid.faces == len(faces) else _trial(subject[grid.conditions[1].templates], params)
-    lists, notes = read_lists(pairs, aligned, faces, subject)
-    if grid.incomplete:
-        notes.append(f"{grid.incomplete} faces lack a cell of the grid and were left out of all cells")
-    values = {c: faces[c].to_numpy() for c in faces.column_names if c.startswith("q_")}
-    transfers = transfer_trials(aligned, partial(_trial, params=params))
-    if not transfers and set(faces["source"].to_pylist()) == {"cohort"}:
-        notes.append("All test faces are computed, and no photographs are in the table to check the transfer to them")
-    return Exam(grid, everyone, subset, lists, transfers, values, params.fmr_targets, params.seed), notes
-
-
-def _trial(subject: NDArray[np.int64], params: Evaluate) -> Trial:
-    trial = Trial.of(subject, params.max_impostors, params.replicates, params.seed)
-    genuine = trial.protocol.genuine
-    if genuine.all() or not genuine.any():
-        raise ConfigError(
-            f"{len(subject)} test faces of {trial.protocol.subjects} people allow no comparison: evaluate needs two "
-            "people and one with two faces; raise ingest.test_fraction or synthesize.grid_faces"
-        )
-    return trial
 
 
 def _facts(params: Evaluate, exam: Exam) -> Facts:

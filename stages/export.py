@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.dataset as ds
-import torch
 
 from stages.lib.codec import Pixels, decode
-from stages.lib.deploy.golden import write_golden
+from stages.lib.deploy.golden import stand_ins, write_golden
 from stages.lib.deploy.metadata import restamp
-from stages.lib.deploy.onnx_export import export_encoder
-from stages.lib.deploy.parity import check_parity
+from stages.lib.deploy.onnx_export import export_encoder, served_contract
+from stages.lib.deploy.parity import check_int8, check_parity
+from stages.lib.deploy.quantize import quantize
 from stages.lib.deploy.session import FaceModel
-from stages.lib.deploy.threshold import MIN_FALSE_MATCHES, compare_people, impostors, thresholds
+from stages.lib.deploy.threshold import compare_people, thresholds, unresolved
 from stages.lib.errors import ConfigError, GateFailed
 from stages.lib.folders import new_folder
 from stages.lib.metrics.protocol import Protocol
-from stages.lib.metrics.verification import target_name
 from stages.lib.models.checkpoint import ModelSpec, load_model, read_spec
-from stages.lib.models.contract import SERVED_INPUT, Contract, ScoreContract
+from stages.lib.models.contract import Contract
+from stages.lib.models.student import FaceEncoder
 from stages.lib.runtime import Runtime
 from stages.lib.table import SHOWABLE, Table
-from stages.params import Export
+from stages.params import Export, Int8
 
 BATCH = 64
 GOLDEN = 8
+INT8 = "model.int8.onnx"
+TRAIN = ds.field("split") == "train"  # whose faces say how large a value the integers must hold
 UNSEEN = ds.field("split") == "val"  # test people must not choose what ships, thresholds included
 LEARNT = ds.field("split").isin(["train", "val"])  # whose licences the weights are under
 
@@ -38,13 +41,13 @@ LEARNT = ds.field("split").isin(["train", "val"])  # whose licences the weights 
 def run(params: Export, name: str, source: Path, aligned: Path, destination: Path, runtime: Runtime) -> str:
     """Export every seed, then publish them with the one that ships: the best on validation people.
 
-    The folder holds `model.onnx` (what ships), `model.json` (its contract), `golden.npz`, and under
-    `replicas/` every seed's export, for evaluation. Each file carries its own thresholds, read from clean
-    faces of the validation people.
+    The folder holds `model.onnx` and its int8 copy `model.int8.onnx` (what ships), golden vectors of each,
+    `model.json` (contracts and figures), and under `replicas/` every seed's export, for evaluation. Each file
+    carries its own thresholds, read from clean faces of the validation people.
 
     Raises:
         ConfigError: the student is not trained.
-        GateFailed: an export differs from its encoder, or is larger than may ship.
+        GateFailed: an export differs from its encoder, int8 wrecks it, or a file is larger than may ship.
     """
     table = Table.open(aligned)
     faces = _faces(table, params.parity_faces)
@@ -59,21 +62,26 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
             parity[seed.name] = _export(params, name, seed, faces, table, path)
             _add_thresholds(path, table, pairs, params.fmr_targets, runtime.threads)
         best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
-        shutil.copyfile(building / "replicas" / f"{best}.onnx", building / "model.onnx")
-        model = FaceModel(building / "model.onnx", runtime.threads)
+        model = building / "model.onnx"
+        shutil.copyfile(building / "replicas" / f"{best}.onnx", model)
+        about = {**_describe(model), "shipped": best, "parity": parity}
+        if params.int8 is not None:
+            figures = _quantize(params.int8, model, params.parity_faces, table)
+            _add_thresholds(model.with_name(INT8), table, pairs, params.fmr_targets, runtime.threads)
+            about["int8"] = {**_describe(model.with_name(INT8)), "parity": figures}
         golden = _golden_faces(table)
-        write_golden(building / "golden.npz", golden, *model.embed(golden))
-        size = (building / "model.onnx").stat().st_size
-        about = {"contract": model.contract.model_dump(), "shipped": best, "bytes": size, "parity": parity}
+        for file in building.glob("model*.onnx"):  # int8 has vectors of its own: it rounds
+            vectors = file.with_name(file.name.replace("model", "golden")).with_suffix(".npz")
+            write_golden(vectors, golden, FaceModel(file, runtime.threads).inspect(golden))
         (building / "model.json").write_text(json.dumps(about, indent=2) + "\n")
-    _name_unresolved(params.fmr_targets, model.contract, pairs)
-    worst = min(figures["min_cosine"] for figures in parity.values())
-    return f"export {name}: {best} ships, {size / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
+    for why in unresolved(FaceModel(destination / "model.onnx").contract.thresholds, pairs, params.fmr_targets):
+        print(f"export {name}: {why}; raise ingest.val_fraction")
+    return _summary(name, about)
 
 
 def _export(params: Export, name: str, seed: Path, faces: Pixels, table: Table, path: Path) -> dict[str, float]:
     encoder, spec = load_model(seed)
-    export_encoder(encoder, path, _contract(name, seed.name, spec, table))
+    export_encoder(encoder, path, _contract(name, seed.name, encoder, spec, table))
     size = path.stat().st_size / 2**20
     if size > params.max_mb:
         raise GateFailed(f"{seed} exports to {size:.2f} MB, more than export.max_mb {params.max_mb}")
@@ -88,30 +96,48 @@ def _add_thresholds(path: Path, table: Table, pairs: Protocol, fmr_targets: tupl
     restamp(path, model.contract.model_copy(update={"thresholds": found}))
 
 
-def _name_unresolved(fmr_targets: tuple[float, ...], contract: Contract, pairs: Protocol) -> None:
-    for target in fmr_targets:
-        if target_name(target) not in contract.thresholds:
-            print(
-                f"export {contract.name}: no threshold at FMR {target_name(target)}: of {impostors(pairs)} pairs of "
-                f"{pairs.subjects} validation people {target * impostors(pairs):.3g} match falsely there, "
-                f"{MIN_FALSE_MATCHES} are needed; raise ingest.val_fraction"
-            )
+def _quantize(params: Int8, model: Path, parity_faces: int, table: Table) -> dict[str, float]:
+    path = model.with_name(INT8)
+    quantize(model, path, _faces(table, params.calibration_faces, TRAIN))
+    size = path.stat().st_size / 2**20
+    if size > params.max_mb:
+        raise GateFailed(f"{path.name} has {size:.2f} MB, more than export.int8.max_mb {params.max_mb}")
+    try:
+        return check_int8(model, path, _faces(table, parity_faces, UNSEEN), params.min_cosine)
+    except GateFailed as error:
+        raise GateFailed(
+            f"{error}. Integers do not hold this student: train it longer or on a backbone with ReLU, raise "
+            "export.int8.calibration_faces, or leave export.int8 empty to ship float32 alone"
+        ) from error
 
 
-def _contract(name: str, seed: str, spec: ModelSpec, table: Table) -> Contract:
+def _describe(path: Path) -> dict[str, Any]:
+    return {"contract": FaceModel(path).contract.model_dump(), "bytes": path.stat().st_size}
+
+
+def _summary(name: str, about: Mapping[str, Any]) -> str:
+    worst = min(figures["min_cosine"] for figures in about["parity"].values())
+    text = (
+        f"export {name}: {about['shipped']} ships, {about['bytes'] / 2**20:.2f} MB, worst cosine to torch {worst:.6f}"
+    )
+    if small := about.get("int8"):
+        text += f"; int8 {small['bytes'] / 2**20:.2f} MB, worst cosine {small['parity']['min_cosine']:.3f}"
+    return text
+
+
+def _contract(name: str, seed: str, encoder: FaceEncoder, spec: ModelSpec, table: Table) -> Contract:
     licences = sorted(set(table.read(["licence"], LEARNT)["licence"].to_pylist()))
-    return Contract(
-        name=name,
+    return served_contract(
+        encoder,
+        name,
         version=f"{seed}-{spec.weights_sha256[:12]}",
-        input=SERVED_INPUT,
-        score=ScoreContract(dim=spec.architecture.embedding),
         licence=f"of the faces: {', '.join(licences)}; the teacher's licence holds as well",
         hashes={**spec.provenance, "weights": spec.weights_sha256, "aligned": table.content_id},
     )
 
 
-def _faces(table: Table, count: int) -> Pixels:
-    return np.stack(list(islice(_images(table), count)))
+def _faces(table: Table, count: int, where: ds.Expression | None = None) -> Pixels:
+    return np.stack(list(islice(_images(table, where), count)))
 
 
 def _images(table: Table, where: ds.Expression | None = None) -> Iterator[Pixels]:
@@ -119,14 +145,6 @@ def _images(table: Table, where: ds.Expression | None = None) -> Iterator[Pixels
 
 
 def _golden_faces(table: Table) -> Pixels:
-    """Faces to check a model by wherever it lands: real ones only where their licence lets them travel.
-
-    Elsewhere, smooth seeded noise stands in: it shows a broken runtime as well as a face does.
-    """
+    """Faces to check a model by wherever it lands: real ones only where their licence lets them travel."""
     faces = list(islice(_images(table, LEARNT & ds.field("source").isin(SHOWABLE)), GOLDEN))
-    if faces:
-        return np.stack(faces)
-    coarse = torch.rand(GOLDEN, 3, 14, 14, generator=torch.Generator().manual_seed(0))
-    smooth = torch.nn.functional.interpolate(coarse, size=112, mode="bicubic").clamp(0, 1)
-    pixels: Pixels = (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels
+    return np.stack(faces) if faces else stand_ins(GOLDEN)

@@ -26,7 +26,10 @@ SEVERITIES: Final[Mapping[str, int]] = {
     "jpeg": 4,
     "exposure": 4,
     "mask": 3,
+    "occlusion": 4,
     "misalignment": 4,
+    "wrong_landmarker": 4,
+    "box_only": 3,
 }
 """Degradation operator -> its hardest severity; the mildest is 1."""
 COVARIATES: Final = (
@@ -54,7 +57,7 @@ Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
 Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
 Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus"]
 Stride = Literal[8, 16, 32]
-SourceKind = Literal["cohort", "orl", "folder", "lfw", "rec", "bin"]
+SourceKind = Literal["cohort", "orl", "folder", "lfw", "fasseg", "rec", "bin"]
 ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb"]
 
 
@@ -95,7 +98,8 @@ class More(Section):
     source: SourceKind = Field(description="which reader")
     path: str | None = Field(description="where it lies; null where it needs no path")
     split: Literal["train", "transfer"] = Field(
-        description="train: its people are trained on as well; transfer: they are for evaluation only"
+        description="train: its people are trained on as well, save those whom the source keeps for test: they are for "
+        "evaluation only; transfer: all of them are"
     )
     optional: bool = Field(description="go on without it where it is missing")
 
@@ -185,8 +189,13 @@ class Synthesize(Section):
         return grid
 
 
-class Identity(Section):
-    weight: Weight = Field(description="times the margin loss")
+class Term(Section):
+    weight: Weight = Field(description="times the loss; 0 switches it off")
+    start: Share = Field(default=0.0, description="share of the training after which it takes part")
+    ramp: Share = Field(default=0.0, description="share of the training over which its weight then rises to the full")
+
+
+class Identity(Term):
     head: Head = Field(description="the margin loss over the training people")
     scale: Positive = Field(description="of the cosines before the softmax")
     margin: Weight = Field(description="radians for arcface, cosine for cosface")
@@ -224,10 +233,15 @@ class Teach(Section):
     mode: Literal["adopt", "train"] = Field(description="adopt an ONNX model, or train one on the train split")
     adopt: Adopt
     train: TrainTeacher
+    variants: bool = Field(description="templates of the training variants too; consistency of form B asks for them")
 
 
 class Distill(Schedule):
-    degraded: Share = Field(description="chance that a face is shown as one of its training variants")
+    degraded: Share = Field(description="chance that a face is shown degraded")
+    fresh: bool = Field(
+        description="degrade anew at every step, with synthesize.probabilities; else show one of the face's variants, "
+        "which costs a CPU nothing"
+    )
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = Field(description="each student is trained once per seed")
 
     @field_validator("seeds")
@@ -238,48 +252,76 @@ class Distill(Schedule):
         return seeds
 
 
-class Template(Section):
-    weight: Weight = Field(description="times 1 - cos to the teacher's template of the clean face")
+class Template(Term):
+    """1 - cos to the teacher's template of the clean face."""
 
 
-class Segmentation(Section):
-    weight: Weight = Field(description="times the cross-entropy of the face's classes; needs faces with a segmentation")
+class Segmentation(Term):
     stride: Literal[2, 4, 8, 16] = Field(description="of the map that the classes are told on: finer costs time")
+    balance: Share = Field(description="0: each pixel weighs the same, 1: each class does")
+
+
+class Selective(Term):
+    keep: Literal["graph", "unary", "random", "all"] = Field(
+        description="how faces are chosen; all but graph are controls"
+    )
+    keep_ratio: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the faces whose template is copied")
+    gamma: Annotated[float, Field(ge=0, le=100)] = Field(description="how much likeness to other people costs a face")
+    beta: Annotated[float, Field(ge=0, le=100)] = Field(description="pull between neighbours, to the same answer")
+
+
+class Occlusion(Term):
+    """A map of what is covered, which ships with the embedding."""
 
 
 class Objectives(Section):
-    identity: Identity
-    template: Template
-    segmentation: Segmentation
+    identity: Identity | None = Field(default=None, description="margin loss over the training people")
+    template: Template | None = Field(default=None, description="MaskInv: to the teacher's template of the clean face")
+    segmentation: Segmentation | None = Field(default=None, description="Seg-Distilled-ID: parse the face as well")
+    selective: Selective | None = Field(default=None, description="SKD: to the templates of chosen faces")
+    occlusion: Occlusion | None = Field(default=None, description="tell what is covered; ships")
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Objectives:
-        if self.identity.weight == self.template.weight == 0:  # segmentation alone tells no two people apart
-            raise ValueError("identity.weight and template.weight are both 0: nothing is left to train for")
+        # segmentation or occlusion alone tell no two people apart, and chosen faces alone may be few
+        telling = (self.identity, self.template)
+        if not any(term is not None and term.weight > 0 and term.start == 0 for term in telling):
+            raise ValueError(
+                "neither identity nor template has a weight from the start: nothing tells people apart"
+            )
         return self
 
 
 class Student(Section):
-    backbone: str = Field(description="a timm name")
+    backbone: str = Field(description="one of our own (`stages/lib/models/compact.py`), or a timm name")
     output_stride: Stride = Field(description="of the last feature map: 16 leaves 7x7 at 112 pixels")
     embedding: Count = Field(description="length; with a template objective, the teacher's")
-    control: str | None = Field(description="the student that this one is judged against; empty: it is a control")
-    objectives: Objectives = Field(description="what the student is trained for; weight 0 switches one off")
+    controls: tuple[str, ...] = Field(description="students that this one is judged against; none: it is a control")
+    objectives: Objectives = Field(description="what the student is trained for; what is left out is switched off")
+
+    @field_validator("controls")
+    @classmethod
+    def _controls_differ(cls, controls: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(controls)) < len(controls):
+            raise ValueError("a control is named twice")
+        return controls
 
     def held_equal(self) -> dict[str, object]:
-        """Key -> value of what a student shares with its control: all but what the comparison is about."""
-        return {
-            "backbone": self.backbone,
-            "output_stride": self.output_stride,
-            "embedding": self.embedding,
-            "objectives.identity": self.objectives.identity,
-        }
+        """Key -> value of what a student shares with its controls: its size. What it is trained for may differ."""
+        return {"backbone": self.backbone, "output_stride": self.output_stride, "embedding": self.embedding}
+
+
+class Int8(Section):
+    max_mb: Positive = Field(description="largest int8 file that may ship")
+    min_cosine: Share = Field(description="between float32 and int8, for each of `parity_faces` validation faces")
+    calibration_faces: Count = Field(description="training faces that set the ranges of the integers")
 
 
 class Export(Section):
     min_cosine: Share = Field(description="between torch and onnxruntime, for every face")
     parity_faces: Count = Field(description="faces that torch and onnxruntime are compared on")
-    max_mb: Positive = Field(description="largest file that may ship")
+    max_mb: Positive = Field(description="largest float32 file that may ship")
+    int8: Int8 | None = Field(description="ship an int8 file beside it; empty: float32 alone")
     fmr_targets: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         description="false match rates whose thresholds ship with the model, as far as the validation people show them"
     )
@@ -292,6 +334,10 @@ class Evaluate(Section):
     fmr_targets: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)] = Field(
         description="where FNMR is reported"
     )
+    both: tuple[Operator, ...] = Field(
+        description="operators of the grid that are measured with both faces degraded too, not the probe alone"
+    )
+    int8: tuple[str, ...] = Field(description="students whose int8 file is measured as well")
     peers: dict[str, Adopt] = Field(description="other ONNX models measured beside ours")
 
 
@@ -320,23 +366,30 @@ class Params(Section):
             raise ValueError("students.teacher would overwrite the teacher's folder: choose another name")
         if self.reference.student not in self.students:
             raise ValueError(f"reference.student names no student: {self.reference.student!r}")
+        if nobody := set(self.evaluate.int8) - set(self.students):
+            raise ValueError(f"evaluate.int8 names no student: {sorted(nobody)}")
+        if self.evaluate.int8 and self.export.int8 is None:
+            raise ValueError("evaluate.int8 asks for files that export.int8 leaves out: empty one or set the other")
         return self
 
     @model_validator(mode="after")
     def _controls_are_controls(self) -> Params:
         for name, student in self.students.items():
-            if student.control is None:
-                continue
-            key = f"students.{name}.control"
-            if student.control not in self.students:
-                raise ValueError(f"{key} names no student: {student.control!r}")
-            if student.control == name:
-                raise ValueError(f"{key} names the student itself: leave it empty, or name another student")
-            theirs = self.students[student.control].held_equal()
-            differing = [part for part, value in student.held_equal().items() if value != theirs[part]]
-            if differing:
-                raise ValueError(f"{key}: {student.control!r} has another {' and '.join(differing)}; make them equal")
+            for control in student.controls:
+                _check_control(name, student, control, self.students)
         return self
+
+
+def _check_control(name: str, student: Student, control: str, students: Mapping[str, Student]) -> None:
+    key = f"students.{name}.controls"
+    if control not in students:
+        raise ValueError(f"{key} names no student: {control!r}")
+    if control == name:
+        raise ValueError(f"{key} names the student itself: leave it out, or name another student")
+    theirs = students[control].held_equal()
+    differing = [part for part, value in student.held_equal().items() if value != theirs[part]]
+    if differing:
+        raise ValueError(f"{key}: {control!r} has another {' and '.join(differing)}; make them equal")
 
 
 def read_yaml(path: Path) -> Any:

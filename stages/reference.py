@@ -27,7 +27,8 @@ QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 def run(params: Reference, aligned: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
     """Profile the people that training never saw: what the shipped model will meet if nothing drifts.
 
-    The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`; no pixels, no embedding),
+    The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell it `occlusion`,
+    the covered share of the face; no pixels, no embedding),
     `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms) and
     `profile.json` (quantiles and histogram edges of every column).
     """
@@ -72,9 +73,10 @@ def _embed(table: Table, model: FaceModel, runtime: Runtime) -> tuple[pd.DataFra
     rows, vectors = [], []
     batches = table.scan([*names, "image"], where, BATCH)
     for batch in runtime.progress(batches, "reference", "batches", total=-(-total // BATCH)):
-        unit, norms = model.embed(np.stack([decode(image.as_py()) for image in batch["image"]]))
-        rows.append(pa.Table.from_batches([batch]).select(names).to_pandas().assign(norm=norms))
-        vectors.append(unit)
+        found = model.inspect(np.stack([decode(image.as_py()) for image in batch["image"]]))
+        covered = {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
+        rows.append(pa.Table.from_batches([batch]).select(names).to_pandas().assign(norm=found.norms, **covered))
+        vectors.append(found.embeddings)
     return pd.concat(rows, ignore_index=True), np.concatenate(vectors)
 
 

@@ -16,15 +16,19 @@ import pyarrow.dataset as ds
 import torch
 from numpy.typing import NDArray
 
+from stages.lib.classes import UNKNOWN
 from stages.lib.codec import Pixels, decode, decode_classes, encode_png
 from stages.lib.degrade import OPERATORS, Degraded, degrade, relabel, training_variant
 from stages.lib.fingerprint import code_version, fingerprint
+from stages.lib.geometry.template import SIZE
 from stages.lib.runtime import Runtime
 from stages.lib.table import CORE, ShardResult, Table, conform, map_shards, reject_rows
 from stages.params import Synthesize
 
 BATCH = 128
-_RELABEL = tuple(f'"{name}"' for name, operator in OPERATORS.items() if operator.relabel)
+_MOVE = tuple(f'"{name}"' for name, operator in OPERATORS.items() if operator.moves)
+_COVER = tuple(f'"{name}"' for name, operator in OPERATORS.items() if operator.relabel and not operator.moves)
+_UNSEEN = encode_png(np.full((SIZE, SIZE), UNKNOWN, np.uint8))
 
 
 @dataclass(frozen=True)
@@ -96,15 +100,22 @@ def _cell(params: Synthesize, cell: Cell, faces: pa.Table, device: str) -> pa.Ta
 def _parses(
     parents: Sequence[bytes | None], landmarks: NDArray[np.float32], params: Sequence[str], device: str
 ) -> list[bytes | None]:
-    """Segmentations of the degraded faces; where no step moves or covers anything, the parent's own."""
-    rows = [n for n, parse in enumerate(parents) if parse is not None and any(word in params[n] for word in _RELABEL)]
+    """Segmentations of the degraded faces; where no step moves or covers anything, the parent's own.
+
+    A face without one of its own has one as soon as it is covered: what covers it, and all else unknown.
+    """
     out = list(parents)
+    rows = [n for n, steps in enumerate(params) if _any(_COVER, steps) or (parents[n] and _any(_MOVE, steps))]
     if rows:
-        before = torch.from_numpy(np.stack([decode_classes(parents[row] or b"") for row in rows]))
+        before = torch.from_numpy(np.stack([decode_classes(parents[row] or _UNSEEN) for row in rows]))
         after = relabel(before, landmarks[rows], [params[row] for row in rows], device).cpu().numpy()
         for row, classes in zip(rows, after, strict=True):
             out[row] = encode_png(classes)
     return out
+
+
+def _any(quoted: Sequence[str], steps: str) -> bool:
+    return any(name in steps for name in quoted)
 
 
 def _rows(faces: pa.Table, done: Degraded, parses: Sequence[bytes | None], cell: Cell, seed: int) -> pa.Table:
@@ -126,10 +137,10 @@ def _rows(faces: pa.Table, done: Degraded, parses: Sequence[bytes | None], cell:
         "segmentation": pa.array(parses, pa.binary()),
     }
     # labels that belong to the parent's pixels and no longer to these
-    moved = pa.array(['"misalignment"' in steps for steps in done.params], pa.bool_())
-    covered = pc.or_(moved, pa.array(['"mask"' in steps for steps in done.params], pa.bool_()))
+    moved = pa.array([_any(_MOVE, steps) for steps in done.params], pa.bool_())
+    hidden = pa.array([_any(_MOVE + _COVER, steps) for steps in done.params], pa.bool_())
     stale = dict.fromkeys(("landmarks", "landmarks68", "box", "transform"), moved)
-    for name, lost in {**stale, "visible68": covered}.items():
+    for name, lost in {**stale, "visible68": hidden}.items():
         field = CORE.field(name)
         columns[name] = pc.if_else(lost, pa.scalar(None, field.type), faces[name].combine_chunks().cast(field.type))
     kept = faces.drop_columns([c for c in faces.column_names if c in columns or c.startswith("q_")])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import torch
 
 from stages.lib.codec import decode
@@ -17,25 +18,35 @@ from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.known import KNOWN
 from stages.lib.models.student import build_encoder
 from stages.lib.models.teacher import open_teacher, save_adopted
+from stages.lib.objectives import Objectives, Task
 from stages.lib.runtime import Runtime
 from stages.lib.table import ShardResult, Table, map_shards, reject_rows
-from stages.lib.training.data import load_faces
-from stages.lib.training.loop import Recipe, train
-from stages.lib.training.objectives import Objectives, Sizes
+from stages.lib.training.batches import Recipe
+from stages.lib.training.data import load_faces, steps_per_epoch
+from stages.lib.training.loop import train
 from stages.lib.training.validation import Validation
 from stages.params import Teach, TrainTeacher
 
 BATCH = 64
 
 
-def run(params: Teach, source: Path, teacher: Path, templates: Path, runtime: Runtime) -> Table:
+def run(params: Teach, source: Path, variants: Path, teacher: Path, templates: Path, runtime: Runtime) -> Table:
     """Make the teacher's folder, then a table of its templates.
+
+    Args:
+        params: the section `teach`.
+        source: table of clean faces.
+        variants: table of degraded faces; read where `params.variants` asks for their templates too.
+        teacher: the folder to make.
+        templates: the table to make.
+        runtime: device, threads and scratch.
 
     Raises:
         ConfigError: the model to adopt is missing or does not fit its contract.
     """
     aligned = Table.open(source)
-    key = fingerprint(params.model_dump_json(), aligned.content_id, code_version())
+    faces = _with_variants(aligned, Table.open(variants)) if params.variants else aligned
+    key = fingerprint(params.model_dump_json(), faces.content_id, code_version())
     workspace = runtime.scratch / "teach" / key
     if params.mode == "adopt":
         adopt = params.adopt
@@ -47,14 +58,22 @@ def run(params: Teach, source: Path, teacher: Path, templates: Path, runtime: Ru
     # the model itself is in the key: another file under the same name must not go on with these templates
     key = fingerprint(*(sha256_file(file) for file in sorted(teacher.iterdir())))
     function = partial(_templates, teacher, runtime.device, runtime.threads)
-    table = map_shards(aligned, templates, function, workspace / f"templates-{key}", runtime, "templates")
+    table = map_shards(faces, templates, function, workspace / f"templates-{key}", runtime, "templates")
     shutil.rmtree(workspace)
     return table
 
 
+def _with_variants(aligned: Table, variants: Table) -> Table:
+    """Both tables' shards as one; what is read of it is looked up by id, so their order does not matter."""
+    content = fingerprint(aligned.content_id, variants.content_id)
+    return replace(aligned, shards=(*aligned.shards, *variants.shards), content_id=content)
+
+
 def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> ShardResult:
     embedder = open_teacher(teacher, device, threads)
-    shard = shard.filter(pc.not_equal(shard["split"], "transfer"))  # kept for evaluation, which runs the teacher itself
+    shard = shard.filter(ds.field("split") != "transfer")  # kept for evaluation, which runs the teacher itself
+    if "d_severity" in shard.column_names:
+        shard = shard.filter(ds.field("d_severity") == 0)  # nobody learns from the grid
     vectors, lengths = [np.empty((0, embedder.dim), np.float32)], [np.empty(0, np.float32)]
     for batch in shard.select(["image"]).to_batches(max_chunksize=BATCH):
         faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
@@ -76,8 +95,9 @@ def _train(params: TrainTeacher, aligned: Table, destination: Path, workspace: P
     torch.set_num_threads(runtime.threads)
     torch.manual_seed(params.seed)
     encoder = build_encoder(params.backbone, params.embedding, params.output_stride)
-    sizes = Sizes(params.embedding, len(faces.subjects), template=0)
-    objectives = Objectives({"identity": params.identity.model_dump()}, sizes)
+    steps = steps_per_epoch(len(faces), params.batch)
+    task = Task(params.embedding, encoder.taps, False, faces, steps, params.seed)
+    objectives = Objectives({"identity": params.identity.model_dump()}, task)
     recipe = Recipe(degraded=0.0, **params.model_dump(include=set(Recipe.__dataclass_fields__) - {"degraded"}))
     validation = Validation(unseen, runtime.device)
     checkpoint = workspace / "checkpoint.pt"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Final
 
 
 class Label(IntEnum):
@@ -21,3 +22,11 @@ class Label(IntEnum):
     CLOTH = 10
     MASK = 11
     GLASSES = 12
+    OCCLUDER = 13  # a hand, or whatever else is held before the face
+
+
+UNKNOWN: Final = 255
+"""A pixel of which nobody says what it is."""
+
+COVERS: Final = (Label.MASK, Label.OCCLUDER)
+"""Classes of things that hide what lies behind them."""

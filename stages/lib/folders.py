@@ -31,3 +31,11 @@ def _take_place(building: Path, destination: Path) -> None:
         os.replace(destination, outgoing)
     os.replace(building, destination)
     shutil.rmtree(outgoing, ignore_errors=True)
+
+
+def only_folder(root: Path, key: str) -> Path:
+    """The folder of this name below a root, made by whoever writes there; all others below it are removed."""
+    for old in root.glob("*"):
+        if old.name != key:
+            shutil.rmtree(old, ignore_errors=True)
+    return root / key

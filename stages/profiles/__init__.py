@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedBase, CommentedMap, CommentedSeq
 
 from stages.lib.errors import ConfigError
 from stages.params import PATH, load, read_yaml
@@ -35,8 +35,8 @@ def read(name: str) -> dict[str, Any]:
     return values
 
 
-def apply(name: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
-    """Set a profile's keys in `params.yaml`, over those of `default`; comments stay.
+def apply(*names: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
+    """Set the keys of profiles in `params.yaml`, over those of `default`, the last one on top; comments stay.
 
     Keys that no profile names keep what the user wrote.
 
@@ -47,20 +47,20 @@ def apply(name: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
         ConfigError: no such profile, or the result would not be valid params; the file is then untouched.
     """
     yaml = YAML()  # round trip: keeps comments and order
-    yaml.width = 120
+    yaml.width = 200  # an objective stays on its line
     document = yaml.load(path.read_text())
-    wanted = dict(_leaves(read("default"))) | dict(_leaves(read(name)))
+    wanted = {key: value for name in ("default", *names) for key, value in _leaves(read(name))}
     changes = {}
     for key, value in wanted.items():
         *parents, last = key
         section = document
         for parent in parents:
             if parent not in section:
-                raise ConfigError(f"profile {name} sets {'.'.join(key)}, but {path} has no {parent!r}")
+                raise ConfigError(f"a profile sets {'.'.join(key)}, but {path} has no {parent!r}")
             section = section[parent]
         if section.get(last) != value:
             changes[".".join(key)] = (section.get(last), value)
-            section[last] = _one_line(value) if isinstance(value, list) else value
+            section[last] = _styled(value)
             if beside := section.ca.items.get(last):
                 beside[2].column = _COMMENTS  # a long value has pushed it away, and it must come back
     text = io.StringIO()
@@ -69,10 +69,18 @@ def apply(name: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
     return changes
 
 
-def _one_line(values: list[Any]) -> CommentedSeq:
-    sequence = CommentedSeq(values)
-    sequence.fa.set_flow_style()
-    return sequence
+def _styled(value: Any) -> Any:
+    """Lists, and maps of plain values, on one line; other maps with a line for each key."""
+    if isinstance(value, list):
+        styled: CommentedBase = CommentedSeq(value)
+    elif isinstance(value, Mapping):
+        styled = CommentedMap({key: _styled(inner) for key, inner in value.items()})
+        if any(isinstance(inner, Mapping) for inner in value.values()):
+            return styled
+    else:
+        return value
+    styled.fa.set_flow_style()
+    return styled
 
 
 def _leaves(values: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -30,13 +30,14 @@ from stages.lib.metrics.protocol import Protocol, all_pairs, pair_scores
 from stages.lib.metrics.verification import verification
 from stages.lib.models.student import build_encoder
 from stages.lib.models.torch_embedder import TorchEmbedder
+from stages.lib.objectives import Objectives, Task
 from stages.lib.report.pool import Estimate, differences, pooled
 from stages.lib.report.trial import Measurement
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
+from stages.lib.training.batches import Recipe
 from stages.lib.training.data import FaceSet, load_faces, steps_per_epoch
-from stages.lib.training.loop import Recipe, train
-from stages.lib.training.objectives import Objectives, Sizes
+from stages.lib.training.loop import train
 from stages.params import Params, load
 
 SEEDS = (1, 2, 3)
@@ -198,7 +199,8 @@ def fit(arm: Arm, seed: int, made: Mapping[str, tuple[Table, Table]], out: Path,
     encoder = build_encoder(BACKBONE, EMBEDDING, STRIDE)
     epochs = max(1, round(arm.steps / steps_per_epoch(len(faces), BATCH)))
     recipe = Recipe(epochs, BATCH, lr=3e-3, weight_decay=0.05, warmup=0.1, degraded=0.5, flip=0.5, seed=seed)
-    objectives = Objectives({"identity": MARGIN}, Sizes(EMBEDDING, len(faces.subjects), 0))
+    task = Task(EMBEDDING, encoder.taps, False, faces, steps_per_epoch(len(faces), BATCH), seed)
+    objectives = Objectives({"identity": MARGIN}, task)
     checkpoint = arm.checkpoint(out, seed)
     train(encoder, objectives, faces, recipe, lambda _: {}, checkpoint, runtime, checkpoint.stem)
 

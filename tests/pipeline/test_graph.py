@@ -25,6 +25,7 @@ SHARED = {
     "stages.lib.folders",
     "stages.lib.runtime",
 }
+LOADED_BY_NAME = "stages.lib.objectives"  # this package imports its own modules by the names that params give
 BESIDE = {"__init__.py", "__main__.py", "params.py", "profiles", "lib"}  # in `stages`, and no stage
 
 MODULES = {
@@ -65,6 +66,8 @@ def reached(module: str) -> set[str]:
         if found not in seen:
             seen.add(found)
             waiting += imports(found)
+            if found == LOADED_BY_NAME:
+                waiting += [module for module in MODULES if module.startswith(f"{LOADED_BY_NAME}.")]
     return seen
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
@@ -21,16 +23,29 @@ from stages.lib.errors import ConfigError
 from stages.lib.models.checkpoint import WEIGHTS, load_model, read_spec
 from stages.lib.models.student import build_encoder
 from stages.lib.runtime import Runtime
-from stages.params import Distill, Segmentation, Student, Synthesize, load
+from stages.params import (
+    Distill,
+    Identity,
+    Objectives,
+    Occlusion,
+    Segmentation,
+    Selective,
+    Student,
+    Synthesize,
+    Template,
+    load,
+)
 
 Make = Callable[..., Any]
 DIM = 8
+IDENTITY = Identity(weight=1.0, head="elastic_arc", scale=32.0, margin=0.3, sigma=0.05)
+JPEG = {"jpeg": 1.0}
 
 
 @pytest.fixture
 def student() -> Student:
-    template = load().students["template"]
-    return template.model_copy(update={"backbone": "test_efficientnet", "output_stride": 32, "embedding": DIM})
+    objectives = Objectives(identity=IDENTITY, template=Template(weight=3.0))
+    return Student(backbone="test_efficientnet", output_stride=32, embedding=DIM, controls=(), objectives=objectives)
 
 
 @pytest.fixture
@@ -42,13 +57,13 @@ def params() -> Distill:
 def inputs(face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path) -> Inputs:
     rows = face_rows()
     aligned = make_table(rows, "aligned")
-    wanted = Synthesize(seed=1, grid={"jpeg": (1,)}, grid_faces=1, variants=1, probabilities={"jpeg": 1.0})
+    wanted = Synthesize(seed=1, grid={"jpeg": (1,)}, grid_faces=1, variants=1, probabilities=JPEG)
     random = np.random.default_rng(0).normal(size=(rows.num_rows, DIM))
     unit = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(unit.ravel(), DIM)
     templates = pa.table({"face_id": rows["face_id"], "template": vectors})
     variants = synthesize.run(wanted, aligned.path, tmp_path / "variants", runtime)
-    return Inputs(aligned, variants, make_table(templates, "templates"))
+    return Inputs(aligned, variants, make_table(templates, "templates"), JPEG)
 
 
 def test_seeds_side_by_side_give_the_weights_of_one_after_another(
@@ -65,7 +80,7 @@ def test_what_parses_faces_stays_behind(
 ) -> None:
     rows = inputs.aligned.read(inputs.aligned.columns)
     assert rows["segmentation"].null_count == len(rows)
-    objectives = student.objectives.model_copy(update={"segmentation": Segmentation(weight=1.0, stride=4)})
+    objectives = student.objectives.model_copy(update={"segmentation": Segmentation(weight=1.0, stride=4, balance=0.5)})
     parsing = student.model_copy(update={"objectives": objectives})
     with pytest.raises(ConfigError, match="no training face has a segmentation"):
         distill.run("parsing", parsing, params, inputs, tmp_path / "none", runtime)
@@ -116,3 +131,30 @@ def test_a_killed_run_trains_no_seed_twice(
     np.testing.assert_allclose(mean["loss_total"], (one["loss_total"] + two["loss_total"]) / 2, rtol=1e-5)
     assert mean.equals(pd.read_csv(tmp_path / "whole" / "history.csv"))
     assert not any(path.is_file() for path in (runtime.scratch / "distill").rglob("*"))
+
+
+def test_what_is_chosen_stays_beside_the_student_and_what_is_covered_ships(
+    student: Student, params: Distill, inputs: Inputs, runtime: Runtime, tmp_path: Path
+) -> None:
+    selective = Selective(weight=1.0, keep="graph", keep_ratio=0.5, gamma=1.0, beta=0.1)
+    objectives = Objectives(identity=IDENTITY, selective=selective, occlusion=Occlusion(weight=1.0))
+    hardy = student.model_copy(update={"objectives": objectives})
+    distill.run("hardy", hardy, params, inputs, tmp_path / "hardy", runtime)
+    folder = tmp_path / "hardy" / "seed-1"
+    chosen = pq.read_table(folder / "selection.parquet")
+    trained = inputs.aligned.read(["face_id"], ds.field("split") == "train")
+    assert chosen["face_id"].to_pylist() == trained["face_id"].to_pylist()
+    assert load_model(folder)[0].architecture.occlusion
+
+
+def test_faces_may_be_degraded_anew_at_every_step(
+    student: Student, params: Distill, inputs: Inputs, runtime: Runtime, tmp_path: Path
+) -> None:
+    anew = params.model_copy(update={"fresh": True, "degraded": 1.0})
+    weights = {}
+    for name, operators in {"jpeg": JPEG, "again": JPEG, "none": {"jpeg": 0.0}}.items():
+        given = replace(inputs, operators=operators)
+        distill.run("student", student, anew, given, tmp_path / name, runtime)
+        weights[name] = (tmp_path / name / "seed-1" / WEIGHTS).read_bytes()
+    assert weights["jpeg"] == weights["again"]
+    assert weights["jpeg"] != weights["none"]

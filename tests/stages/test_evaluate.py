@@ -26,7 +26,11 @@ from stages.params import Evaluate, Student
 
 PEOPLE, FACES_EACH = 8, 5
 CELLS = (("blur", 1), ("blur", 2), ("noise", 2))
-PARAMS = Evaluate(seed=1, replicates=20, max_impostors=10_000, fmr_targets=(0.01, 0.001), peers={})
+SIDES = ("treatment", "control")
+YAWS = (0.0, -9.0, 15.0, -45.0, 80.0)  # of a person's faces
+PARAMS = Evaluate(
+    seed=1, replicates=20, max_impostors=10_000, fmr_targets=(0.01, 0.001), both=("blur", "mask"), int8=(), peers={}
+)
 
 
 class FakeModel:
@@ -87,8 +91,10 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
         split = "test" if number < PEOPLE else "train"
         for place in range(FACES_EACH):
             face = f"{number * 7919 % 31:02d}{place}"
-            sharpness = {"q_sharpness": float(rng.uniform(0, 10))}
-            clean.append(_row(face, subject, _face(rng, person, 45), split, **sharpness))
+            known = number % 2 == 0  # the others' yaw is known only as measured, 2 degrees off
+            labels = {"yaw": YAWS[place] if known else None, "q_yaw": YAWS[place] - 2.0 * known}
+            labels["q_sharpness"] = float(rng.uniform(0, 10))
+            clean.append(_row(face, subject, _face(rng, person, 45), split, **labels))
             for operator, severity in CELLS if split == "test" else (("random", 0),):
                 about = {"d_operator": operator, "d_severity": severity, "d_params": "{}", "d_seed": 1}
                 image = _face(rng, person, 45 + 15 * severity)
@@ -96,7 +102,9 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
     for number in range(4):  # people of another source, whom the comparisons above must not meet
         person = rng.uniform(60, 200, (8, 8, 3))
         for place in range(3):
-            face = _row(f"z{number}{place}", f"z{number}", _face(rng, person, 45), "transfer", q_sharpness=1.0)
+            face = _row(
+                f"z{number}{place}", f"z{number}", _face(rng, person, 45), "transfer", q_sharpness=1.0, q_yaw=0.0
+            )
             clean.append({**face, "source": "elsewhere"})
     _publish(root / "aligned", clean, 2)
     _publish(root / "variants", degraded, 3)
@@ -115,16 +123,17 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
 
 
 def _models() -> list[Candidate]:
-    def model(name, role, seed, control, noise, shipped=True):
+    def model(name, role, seed, controls, noise, shipped=True):
         number = len(name) * 100 + (seed or 0)
         return Candidate(
-            name, role, seed, control, f"{name}-{seed}", lambda: FakeModel(number, noise), 1.5, 123_456, shipped
+            name, role, seed, controls, f"{name}-{seed}", lambda: FakeModel(number, noise), 1.5, 123_456, shipped
         )
 
     return [
-        model("teacher", "teacher", None, None, 0.0),
-        *(model("good", "student", seed, "plain", 0.1, seed == 2) for seed in (1, 2)),
-        *(model("plain", "student", seed, None, 3000.0, seed == 1) for seed in (1, 2)),
+        model("teacher", "teacher", None, (), 0.0),
+        *(model("good", "student", seed, ("plain", "middling"), 0.1, seed == 2) for seed in (1, 2)),
+        *(model("plain", "student", seed, (), 3000.0, seed == 1) for seed in (1, 2)),
+        model("middling", "student", 2, ("plain",), 1500.0),
     ]
 
 
@@ -141,12 +150,22 @@ def world(tmp_path_factory) -> World:
     models, destination = _models(), root / "reports"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(face_pictures, "decode", spy)
-        text = compare(PARAMS, models, inputs, destination, Runtime("cpu", 1, 1, root / "scratch"))
+        text = compare(PARAMS, models, {"good": ("blur",)}, inputs, destination, Runtime("cpu", 1, 1, root / "scratch"))
     return World(inputs, destination, text, models, printed, images, source)
 
 
-def _loop(world: World, model: Candidate, cell: str | None) -> dict[str, float]:
-    """EER bounds, FNMR at FMR 1 % and rank-1 by plain loops over faces."""
+def _loop(
+    world: World, model: Candidate, cell: str | None, both: bool = False, yaw: tuple[float, float] | None = None
+) -> dict[str, float]:
+    """EER bounds, FNMR at FMR 1 % and rank-1 by plain loops over faces.
+
+    Args:
+        world: of faces.
+        model: to ask.
+        cell: of the probes; None where they are clean.
+        both: whether the templates are of the cell too.
+        yaw: the bucket of the more turned face, the other one being near-frontal; None for any.
+    """
     network = model.open()
     clean = sorted(f for f in world.images if "-" not in f and f in _test_faces(world))
 
@@ -155,18 +174,27 @@ def _loop(world: World, model: Candidate, cell: str | None) -> dict[str, float]:
 
     templates = [embed(f) for f in clean]
     probes = templates if cell is None else [embed(f"{f}-{cell}") for f in clean]
+    templates = probes if both else templates
+    turned = [abs(YAWS[int(face[2])]) for face in clean]
+
+    def inside(i: int) -> bool:
+        return yaw is None or yaw[0] < turned[i] <= yaw[1] or (yaw[0] == turned[i] == 0)
+
+    frontal = [yaw is None or turned[i] <= 15 for i in range(len(clean))]
     genuine, impostor = [], []
     for i, j in combinations(range(len(clean)), 2):
+        if not ((inside(i) and frontal[j]) or (frontal[i] and inside(j))):
+            continue
         score = float(np.float32(templates[i] @ probes[j]))
         (genuine if clean[i][:2] == clean[j][:2] else impostor).append(score)
     rates = []
     for threshold in sorted({*genuine, *impostor, 2.0}):
         fmr = sum(s >= threshold for s in impostor) / len(impostor)
         rates.append((fmr, sum(s < threshold for s in genuine) / len(genuine)))
-    first = {f[:2]: i for i, f in reversed(list(enumerate(clean)))}
+    first = {f[:2]: i for i, f in reversed(list(enumerate(clean))) if frontal[i]}
     hits = []
     for i, face in enumerate(clean):
-        if i not in first.values():
+        if i not in first.values() and inside(i):
             best = max(first, key=lambda person: templates[first[person]] @ probes[i])
             hits.append(best == face[:2])
     return {
@@ -186,21 +214,80 @@ def _results(world: World) -> dict[tuple[str, str, str, str], dict[str, str]]:
         return {(r["model"], r["seed"], r["condition"], r["metric"]): r for r in csv.DictReader(file)}
 
 
-@pytest.mark.parametrize("cell", [None, "blur-2", "noise-2"])
-def test_figures_match_plain_loops(world, cell):
+CONDITIONS = {
+    "clean": {"cell": None},
+    "blur-2": {"cell": "blur-2"},
+    "noise-2": {"cell": "noise-2"},
+    "both_blur-1": {"cell": "blur-1", "both": True},
+    "both_blur-2": {"cell": "blur-2", "both": True},
+    "yaw_0-15": {"cell": None, "yaw": (0, 15)},
+    "yaw_30-45": {"cell": None, "yaw": (30, 45)},
+    "yaw_60-90": {"cell": None, "yaw": (60, 90)},
+}
+
+
+@pytest.mark.parametrize(("condition", "about"), CONDITIONS.items(), ids=CONDITIONS)
+def test_figures_match_plain_loops(world, condition, about):
     results = _results(world)
     for model in world.models:
-        want = _loop(world, model, cell)
-        key = (model.name, "" if model.seed is None else str(model.seed), cell or "clean")
+        want = _loop(world, model, **about)
+        key = (model.name, "" if model.seed is None else str(model.seed), condition)
         got = {m: float(results[(*key, m)]["value"]) for m in ("eer", "fnmr@1e-2", "rank1")}
         assert want["eer_low"] - 1e-6 <= got["eer"] <= want["eer_high"] + 1e-6
         assert got["fnmr@1e-2"] == pytest.approx(want["fnmr@1e-2"], abs=1e-5)
         assert got["rank1"] == pytest.approx(want["rank1"], abs=1e-5)
 
 
+def test_only_operators_of_params_are_measured_with_both_faces_degraded(world):
+    conditions = {condition for _, _, condition, _ in _results(world)}
+    assert {c for c in conditions if c.startswith("both_")} == {"both_blur-1", "both_blur-2"}
+    page = (world.destination / "report" / "report.html").read_text()
+    assert "evaluate.both names mask, of which the grid has no cell" in page
+
+
+def test_buckets_of_too_few_are_left_out_and_said_so(world):
+    conditions = {condition for _, _, condition, _ in _results(world)}
+    assert {c for c in conditions if "yaw_" in c} == {"yaw_0-15", "yaw_30-45", "yaw_60-90"}
+    page = (world.destination / "report" / "report.html").read_text()
+    assert "Yaw of the test people: a bucket needs 20 genuine pairs of 5 people, with impostors; left out are" in page
+    assert "15 to 30° (0 of 0), 45 to 60° (0 of 0)" in page
+    assert "unknown to the source for 20 of 40 faces, so measured in them" in page
+    assert "Yaw of elsewhere: a bucket needs" in page
+
+
+def test_every_treatment_is_judged_against_each_control_over_the_seeds_that_both_have(world):
+    with (world.destination / "report" / "differences.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(r["treatment"], r["control"], r["seeds"]) for r in rows} == {
+        ("good", "plain", "2"),
+        ("good", "middling", "1"),
+        ("middling", "plain", "1"),
+    }
+    results = _results(world)
+    for row in rows:
+        if row["metric"] == "eer" and row["condition"] != "clean_all":
+            seeds = ("1", "2") if row["seeds"] == "2" else ("2",)
+            sides = ([float(results[(row[s], n, row["condition"], "eer")]["value"]) for n in seeds] for s in SIDES)
+            treated, control = map(np.mean, sides)
+            assert float(row["value"]) == pytest.approx(treated - control, abs=1e-5)
+    own = {r["condition"] for r in rows if r["treatment"] == "good" and r["aim"] == "1"}
+    assert own == {"blur-1", "blur-2", "both_blur-1", "both_blur-2"}
+    assert {r["aim"] for r in rows if r["treatment"] == "middling"} == {"0"}
+
+
+def test_the_ablation_table_has_a_row_a_control_and_a_column_a_condition_of_the_method(world):
+    page = (world.destination / "report" / "report.html").read_text()
+    section = page[page.index("Ablation: good") : page.index("</table>", page.index("Ablation: good"))]
+    headings = ["clean, all test people", "blur 1", "blur 2", "blur 1, both faces", "blur 2, both faces"]
+    assert [section.count(f'<th scope="col">{h}</th>') for h in headings] == [1] * 5
+    assert section.count('<th scope="col">') == 6
+    assert [section.count(f'<th scope="row">minus {c}</th>') for c in ("plain", "middling")] == [1, 1]
+    assert section.count('<span class="verdict') == 10
+
+
 def test_metrics_hold_means_over_seeds_and_differences(world):
     metrics = json.loads((world.destination / "metrics.json").read_text())
-    assert set(metrics) == {"teacher", "good", "plain", "difference", "lists", "about"}
+    assert set(metrics) == {"teacher", "good", "plain", "middling", "difference", "lists", "about"}
     columns = {"clean_all", "clean", "degraded_mean", "blur-1", "blur-2", "noise-2"}
     assert columns <= set(metrics["good"])
     assert {"eer", "eer_low", "eer_high", "fnmr@1e-2", "rank1"} <= set(metrics["good"]["blur-2"])
@@ -209,9 +296,9 @@ def test_metrics_hold_means_over_seeds_and_differences(world):
     assert metrics["good"]["blur-2"]["eer"] == pytest.approx(np.mean(seeds), abs=1e-5)
     cells = [metrics["good"][c]["eer"] for c in ("blur-1", "blur-2", "noise-2")]
     assert metrics["good"]["degraded_mean"]["eer"] == pytest.approx(np.mean(cells), abs=1e-4)
-    difference = metrics["difference"]["good"]
+    assert list(metrics["difference"]["good"]) == ["plain", "middling"]
+    difference = metrics["difference"]["good"]["plain"]
     gap = metrics["good"]["clean"]["eer"] - metrics["plain"]["clean"]["eer"]
-    assert difference["control"] == "plain"
     assert difference["clean"]["eer"] == pytest.approx(gap, abs=1e-4)
     assert difference["clean"]["eer_verdict"] == "better"  # its control was made nearly blind
     assert metrics["about"]["test_people"] == PEOPLE
@@ -234,7 +321,7 @@ def test_people_of_another_source_are_a_condition_of_their_own(world):
     low, high = np.mean(seeds, axis=0)
     assert low - 1e-4 <= good["eer"] <= high + 1e-4
     assert plain["eer"] > good["eer"]
-    assert metrics["difference"]["good"]["transfer_elsewhere"]["eer_verdict"] == "better"
+    assert metrics["difference"]["good"]["plain"]["transfer_elsewhere"]["eer_verdict"] == "better"
     assert "transfer to elsewhere" in (world.destination / "report" / "report.html").read_text()
     assert "elsewhere" in world.text
 
@@ -264,6 +351,12 @@ def test_report_is_self_contained(world):
     assert {f.name for f in world.destination.iterdir()} == {"metrics.json", "det.csv", "grid.csv", "report"}
 
 
+def test_the_headline_compares_with_the_first_control(world):
+    first = json.loads((world.destination / "metrics.json").read_text())["difference"]["good"]["plain"]["degraded_mean"]
+    line = next(line for line in world.text.splitlines() if line.split()[:1] == ["good"])
+    assert line.split()[-2:] == [first["eer_verdict"], f"{100 * first['eer']:+.1f}"]
+
+
 def test_headline_reads_the_metrics_file(world):
     assert world.text == headline(world.destination)
     assert "better" in world.text
@@ -274,7 +367,7 @@ def test_headline_reads_the_metrics_file(world):
 
 def test_names_that_the_report_needs_are_refused(world):
     spec = {"weight": 1.0, "head": "arcface", "scale": 32.0, "margin": 0.3, "sigma": 0.0}
-    objectives = {"identity": spec, "template": {"weight": 0.0}, "segmentation": {"weight": 0.0, "stride": 4}}
-    student = Student(backbone="x", output_stride=32, embedding=16, control=None, objectives=objectives)
+    objectives = {"identity": spec}
+    student = Student(backbone="x", output_stride=32, embedding=16, controls=(), objectives=objectives)
     with pytest.raises(ConfigError, match="teacher"):
         evaluate.run(PARAMS, {"teacher": student}, world.inputs, world.destination, Runtime("cpu", 1, 1, Path()))

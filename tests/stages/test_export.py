@@ -13,13 +13,17 @@ import pytest
 
 from stages import export
 from stages.lib.codec import decode
+from stages.lib.deploy.golden import verify_golden
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.report.candidates import int8_candidate, student_candidates
 from stages.lib.runtime import Runtime
-from stages.params import Export
+from stages.params import Export, Int8
 
 Make = Callable[..., Any]
-PARAMS = Export(min_cosine=0.9999, parity_faces=5, max_mb=8.0, fmr_targets=(0.5, 1e-3))
+SMALL = Int8(max_mb=1.0, min_cosine=0.9, calibration_faces=16)
+PARAMS = Export(min_cosine=0.9999, parity_faces=5, max_mb=8.0, int8=SMALL, fmr_targets=(0.5, 1e-3))
+FLOAT_ONLY = PARAMS.model_copy(update={"int8": None})
 
 
 def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
@@ -41,6 +45,15 @@ def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
     assert about["bytes"] == len(shipped)
     assert about["contract"]["hashes"]["aligned"] == aligned.content_id
     assert min(figures["min_cosine"] for figures in about["parity"].values()) > PARAMS.min_cosine
+    small = FaceModel(out / "model.int8.onnx")
+    assert small.contract.version == f"{about['contract']['version']}-int8"
+    assert about["int8"]["contract"] == json.loads(small.contract.model_dump_json())
+    assert about["int8"]["bytes"] == (out / "model.int8.onnx").stat().st_size < 0.6 * len(shipped)
+    assert about["int8"]["parity"]["min_cosine"] > SMALL.min_cosine
+    for model, vectors in (("model.onnx", "golden.npz"), ("model.int8.onnx", "golden.int8.npz")):
+        verify_golden(out / model, out / vectors)
+    with pytest.raises(GateFailed, match="cosine"):
+        verify_golden(out / "model.onnx", out / "golden.int8.npz")  # each has its own
     with np.load(out / "golden.npz") as golden:
         assert golden["embeddings"].shape == (8, 8)
         first = decode(aligned.read(["image"])["image"][0].as_py())
@@ -57,6 +70,24 @@ def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
     assert FaceModel(out / "model.onnx").contract.version == about["contract"]["version"]
 
 
+def test_int8_that_wrecks_the_student_or_is_too_large_does_not_ship(
+    trained: Callable[..., Path], face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    aligned, students, out = make_table(face_rows()).path, trained({1: 0.1}), tmp_path / "exported"
+    for strict, message in (
+        ({"min_cosine": 1.0}, r"below cosine 1\.0; .* leave export\.int8 empty"),
+        ({"max_mb": 0.01}, r"more than export\.int8\.max_mb 0\.01"),
+    ):
+        params = PARAMS.model_copy(update={"int8": SMALL.model_copy(update=strict)})
+        with pytest.raises(GateFailed, match=message):
+            export.run(params, "small", students, aligned, out, runtime)
+        assert not out.exists()
+    export.run(FLOAT_ONLY, "small", students, aligned, out, runtime)
+    assert sorted(file.name for file in out.iterdir()) == ["golden.npz", "model.json", "model.onnx", "replicas"]
+    with pytest.raises(ConfigError, match=r"set export\.int8 in params\.yaml"):
+        int8_candidate("small", out, 1)
+
+
 def test_the_threshold_that_ships_is_that_of_unseen_people(
     trained: Callable[..., Path],
     face_rows: Make,
@@ -71,6 +102,13 @@ def test_the_threshold_that_ships_is_that_of_unseen_people(
     assert json.loads((tmp_path / "out" / "model.json").read_text())["contract"] == json.loads(
         shipped.contract.model_dump_json()
     )
+    small = FaceModel(tmp_path / "out" / "model.int8.onnx")
+    candidate = int8_candidate("small", tmp_path / "out", 1)
+    (replica, _) = student_candidates("small", (), tmp_path / "out", 1)
+    assert (candidate.label, candidate.parameters) == ("small int8", replica.parameters)
+    assert candidate.megabytes < replica.megabytes and candidate.identity != replica.identity
+    assert set(small.contract.thresholds) == set(shipped.contract.thresholds)  # of its own scores
+    assert small.contract.thresholds != shipped.contract.thresholds
     (threshold,) = shipped.contract.thresholds.values()
     assert (threshold.impostor_pairs, threshold.people) == (25, 2)
     rows = [row for row in aligned.read(["subject_id", "split", "image"]).to_pylist() if row["split"] == "val"]

@@ -124,6 +124,37 @@ def test_further_sources_keep_their_people_apart(params: Ingest, runtime: Runtim
     assert table.rejects().num_rows == alone.rejects().num_rows
 
 
+def test_people_whom_a_further_source_keeps_for_test_are_never_trained_on(
+    params: Ingest, runtime: Runtime, tmp_path: Path
+) -> None:
+    """Also: a segmentation of another size than its image is no label of it."""
+    folder = tmp_path / "fasseg"
+    folder.mkdir()
+    index = ["image,label,subset,split,person,yaw,pitch"]
+    parse = np.full((24, 24, 3), (255, 0, 0), np.uint8)
+    parse[8], parse[16] = (0, 0, 255), (0, 255, 0)  # eyes and mouth
+    for person, split in (("a", "train"), ("b", "test"), ("c", "test")):
+        image = np.random.default_rng(ord(person)).integers(0, 256, (24, 24, 3), np.uint8)
+        (folder / f"{person}.png").write_bytes(encode_png(image))
+        (folder / f"{person}-map.png").write_bytes(encode_png(parse[: 20 if person == "c" else 24]))
+        index.append(f"{person}.png,{person}-map.png,multipose01,{split},{person},0,0")
+    (folder / "index.csv").write_text("\n".join(index))
+    for split, expected in (("train", {"fasseg:a": "train", "fasseg:b": "transfer"}), ("transfer", None)):
+        more = More(source="fasseg", path=str(folder), split=split, optional=False)
+        table = ingest.run(params.model_copy(update={"more": (more,)}), tmp_path / split, runtime)
+        further = [
+            row for row in table.read(["subject_id", "split", "source"]).to_pylist() if row["source"] == "fasseg"
+        ]
+        found = {row["subject_id"]: row["split"] for row in further}
+        assert found == (expected or dict.fromkeys(("fasseg:a", "fasseg:b"), "transfer"))
+        reasons = {row["name"]: row["reason"] for row in table.rejects().to_pylist()}
+        assert reasons["fasseg:c.png"] == "its segmentation is of another size"
+    own = ingest.run(params.model_copy(update={"source": "fasseg", "path": str(folder)}), tmp_path / "own", runtime)
+    assert {(row["subject_id"], row["split"]) for row in own.read(["subject_id", "split"]).to_pylist()} == {
+        ("a", "train"), ("b", "test"),
+    }  # fmt: skip
+
+
 def test_only_an_optional_source_may_be_missing(
     params: Ingest, runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from stages import synthesize
-from stages.lib.classes import Label
+from stages.lib.classes import UNKNOWN, Label
 from stages.lib.codec import decode, decode_classes, encode_png
 from stages.lib.degrade.chain import replay
 from stages.lib.runtime import Runtime
@@ -97,10 +97,31 @@ def test_a_parse_is_moved_and_covered_with_its_face(
     parent = dict(zip(rows["face_id"].to_pylist(), parses, strict=True))
     seen: Counter[bool] = Counter()
     for row in table.read(table.columns).to_pylist():
-        if parent[row["parent_id"]] is None:
-            assert row["segmentation"] is None
-        else:
+        if parent[row["parent_id"]] is not None:
             classes = set(np.unique(decode_classes(row["segmentation"])).tolist())
             assert classes == ({Label.SKIN, Label.MASK} if row["mask_worn"] else {Label.SKIN})
             seen[row["mask_worn"]] += 1
     assert min(seen[True], seen[False]) > 0
+
+
+def test_what_covers_a_face_is_labelled_where_nothing_else_is_known(
+    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    rows: pa.Table = face_rows(splits=["test", "train"])
+    probabilities = {"mask": 0.5, "occlusion": 0.5, "misalignment": 0.5, "blur": 0.5}
+    params = PARAMS.model_copy(update={"variants": 8, "probabilities": probabilities})
+    table = synthesize.run(params, make_table(rows).path, tmp_path / "variants", runtime)
+    classes_of = {"mask": Label.MASK, "occlusion": Label.OCCLUDER}
+    seen: Counter[frozenset[str]] = Counter()
+    for row in table.read(["d_params", "segmentation", "landmarks"]).to_pylist():
+        used = {step["operator"] for step in json.loads(row["d_params"])}
+        covering = used & set(classes_of)
+        assert (row["segmentation"] is None) == (not covering)
+        assert (row["landmarks"] is None) == ("misalignment" in used)
+        if covering:
+            found = set(np.unique(decode_classes(row["segmentation"])).tolist())
+            assert UNKNOWN in found
+            # a hand may hide all of a mask, and nothing covers the hand
+            assert found - {UNKNOWN} in ([{classes_of[c] for c in covering}, {Label.OCCLUDER}])
+            seen[frozenset(used & {*covering, "misalignment"})] += 1
+    assert {frozenset(("mask",)), frozenset(("occlusion",)), frozenset(("mask", "misalignment"))} <= set(seen)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.dataset as ds
 import pytest
 
+from stages import synthesize
 from stages.lib.codec import decode
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import sha256_file
@@ -18,11 +20,12 @@ from stages.lib.models.known import KNOWN, locate
 from stages.lib.models.teacher import open_teacher, save_adopted
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
-from stages.params import PATH, Params, load
+from stages.params import PATH, Params, Synthesize, load
 from stages.profiles import apply, names
 from stages.teach import run
 
 Make = Callable[..., Any]
+NONE = Path()  # no variants are asked for
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_a_model_is_adopted(
     params: Params, face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
 ) -> None:
     aligned = make_table(face_rows(each=1), shards=3)
-    table = run(params.teach, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+    table = run(params.teach, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
     assert_templates(table, aligned, tmp_path / "teacher")
 
 
@@ -61,7 +64,7 @@ def test_a_model_given_by_path_alone_is_told_its_hash(
     for sha256 in (None, sha256_file(file)):
         adopt = params.teach.adopt.model_copy(update={"model": str(file), "sha256": sha256})
         teach = params.teach.model_copy(update={"adopt": adopt})
-        run(teach, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+        run(teach, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
         hint = f"set teach.adopt.sha256: {sha256_file(file)}\n"
         assert (hint in capsys.readouterr().out) == (sha256 is None)
 
@@ -70,9 +73,23 @@ def test_people_kept_for_transfer_get_no_template(
     params: Params, face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
 ) -> None:
     aligned = make_table(face_rows(splits=("train", "transfer", "val"), each=1), shards=2)
-    table = run(params.teach, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+    table = run(params.teach, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
     rows = aligned.read(["face_id", "split"]).to_pylist()
     assert table.read(["face_id"])["face_id"].to_pylist() == [r["face_id"] for r in rows if r["split"] != "transfer"]
+
+
+def test_training_variants_get_templates_where_wanted(
+    params: Params, face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path
+) -> None:
+    aligned = make_table(face_rows(each=1), "aligned")
+    wanted = Synthesize(seed=1, grid={"jpeg": (1,)}, grid_faces=9, variants=2, probabilities={"jpeg": 1.0})
+    variants = synthesize.run(wanted, aligned.path, tmp_path / "variants", runtime)
+    both = params.teach.model_copy(update={"variants": True})
+    table = run(both, aligned.path, variants.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+    random = variants.read(["face_id"], ds.field("d_severity") == 0)["face_id"].to_pylist()
+    assert random and len(random) < variants.rows  # the grid has none
+    clean = aligned.read(["face_id"])["face_id"].to_pylist()
+    assert sorted(table.read(["face_id"])["face_id"].to_pylist()) == sorted(clean + random)
 
 
 def test_a_teacher_is_trained(
@@ -82,7 +99,7 @@ def test_a_teacher_is_trained(
     train = params.teach.train.model_copy(update=small)
     aligned = make_table(face_rows(), shards=2)
     settings = params.teach.model_copy(update={"mode": "train", "train": train})
-    table = run(settings, aligned.path, tmp_path / "teacher", tmp_path / "templates", runtime)
+    table = run(settings, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
     assert_templates(table, aligned, tmp_path / "teacher")
 
 
@@ -97,7 +114,7 @@ def test_a_known_model_with_anothers_contract_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", names())
 def test_profiles_give_known_models_their_contract(name: str, tmp_path: Path) -> None:
     path = Path(shutil.copy(PATH, tmp_path / "params.yaml"))
-    apply(name, path)
+    apply(name, path=path)
     settings = load(path)
     for adopt in (settings.teach.adopt, *settings.evaluate.peers.values()):
         if adopt.model in KNOWN:

@@ -31,12 +31,12 @@ def params(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_default_takes_back_what_a_profile_sets(params: Path, name: str) -> None:
-    changes = apply(name, params)
+    changes = apply(name, path=params)
     assert changes
     assert load(params) != load(PATH)
-    assert set(apply("default", params)) == set(changes)
+    assert set(apply("default", path=params)) == set(changes)
     assert params.read_text() == PATH.read_text()
-    assert apply("default", params) == {}
+    assert apply("default", path=params) == {}
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -47,7 +47,7 @@ def test_a_profile_sets_only_what_default_can_restore(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_comments_and_other_keys_survive(params: Path, name: str) -> None:
     params.write_text(params.read_text().replace("max_residual: 12.0", "max_residual: 7.5"))
-    apply(name, params)
+    apply(name, path=params)
     assert load(params).align.max_residual == 7.5
     comments = [line.partition("#")[2] for line in PATH.read_text().splitlines() if "#" in line]
     assert [line.partition("#")[2] for line in params.read_text().splitlines() if "#" in line] == comments
@@ -55,13 +55,20 @@ def test_comments_and_other_keys_survive(params: Path, name: str) -> None:
 
 def test_a_profile_that_does_not_fit_leaves_the_file_alone(params: Path) -> None:
     with pytest.raises(ConfigError, match="no profile 'huge'"):
-        apply("huge", params)
+        apply("huge", path=params)
     document = read_yaml(params)
-    document["students"] = {"mine": document["students"]["control"]}
-    document["reference"]["student"] = "mine"
+    del document["evaluate"]
     YAML(typ="safe", pure=True).dump(document, params)
     before = params.read_bytes()
-    with pytest.raises(ConfigError, match=r"sets students\.template\..* has no 'template'"):
-        apply("lfw", params)
+    with pytest.raises(ConfigError, match=r"sets evaluate\.\w+, but .* has no 'evaluate'"):
+        apply("lfw", path=params)
     assert params.read_bytes() == before
     assert [file.name for file in params.parent.iterdir()] == ["params.yaml"]
+
+
+def test_the_last_of_several_profiles_is_on_top(params: Path) -> None:
+    apply("lfw", "mask", path=params)
+    both = load(params)
+    assert both.teach.adopt.contract == "symmetric_rgb"
+    assert both.students["mask"].controls == ("plain",)
+    assert both.reference.student == "mask"

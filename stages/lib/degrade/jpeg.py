@@ -19,14 +19,16 @@ def sample(u: Uniform) -> Params:
 
 def apply(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Encode and decode each face at its own quality, with the codec's default chroma subsampling (4:2:0)."""
-    faces = np.ascontiguousarray(images.permute(0, 2, 3, 1).flip(-1).cpu().numpy())  # OpenCV is blue first
-    coded = [_round_trip(face, int(quality)) for face, quality in zip(faces, params["quality"], strict=True)]
-    return torch.from_numpy(np.stack(coded)).to(images.device).flip(-1).permute(0, 3, 1, 2).contiguous()
+    faces = zip(images.cpu().numpy(), params["quality"].tolist(), strict=True)
+    coded = np.stack([_round_trip(face, quality) for face, quality in faces])
+    return torch.from_numpy(coded).to(images.device)
 
 
 def _round_trip(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    _, data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    """(3, 112, 112) RGB in and out; OpenCV is blue first and has the channels last."""
+    _, data = cv2.imencode(".jpg", cv2.merge(tuple(face[::-1])), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return np.array(cv2.split(decoded)[::-1], dtype=np.uint8)
 
 
 OPERATOR = Operator(

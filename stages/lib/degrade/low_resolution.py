@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.lib.degrade.fixed_point import to_pixels
+from stages.lib.degrade.fixed_point import to_pixels, to_uint8
+from stages.lib.degrade.groups import by_group, rows
 from stages.lib.degrade.keys import Uniform, pick
 from stages.lib.degrade.operator import SIDE, Landmarks, Operator, Params
 from stages.lib.degrade.resize import KERNELS, resize_matrix
@@ -26,14 +27,13 @@ def sample(u: Uniform) -> Params:
 
 def apply(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Resize each face with its own size and kernels."""
-    out = torch.empty_like(images)
-    for size in np.unique(params["size"]):
-        of_size = np.flatnonzero(params["size"] == size)
-        down = _matrices(SIDE, int(size), params["down"][of_size], images.device)
-        up = _matrices(int(size), SIDE, params["up"][of_size], images.device)
-        where = torch.from_numpy(of_size).to(images.device)
-        out[where] = _resize(_resize(images[where].float(), down), up).to(torch.uint8)
-    return out
+
+    def of_size(size: int, faces: NDArray[np.intp]) -> Tensor:
+        down = _matrices(SIDE, size, params["down"][faces], images.device)
+        up = _matrices(size, SIDE, params["up"][faces], images.device)
+        return to_uint8(_resize(_resize(rows(images, faces).float(), down), up))
+
+    return by_group(params["size"].tolist(), of_size)
 
 
 def _matrices(source: int, target: int, kernels: NDArray[np.str_], device: torch.device) -> Tensor:

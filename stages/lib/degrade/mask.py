@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from kornia.geometry.transform import remap
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from stages.lib.classes import Label
-from stages.lib.degrade.affine import invert, pixel_maps
-from stages.lib.degrade.colour import monochrome
+from stages.lib.degrade.affine import invert, pixel_maps, remap
+from stages.lib.degrade.colour import tinted
+from stages.lib.degrade.fixed_point import to_uint8
+from stages.lib.degrade.groups import by_group, rows
 from stages.lib.degrade.keys import Uniform, between, pick
-from stages.lib.degrade.mask_shapes import FITS, ORIGIN, SCALE, SHAPES, drawing
+from stages.lib.degrade.mask_shapes import FITS, ORIGIN, SCALE, SHAPES, drawing, upper_end
 from stages.lib.degrade.operator import SIDE, Landmarks, Operator, Params
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 
@@ -51,42 +53,72 @@ def wear(images: Tensor, params: Params, landmarks: Landmarks) -> tuple[Tensor, 
     Raises:
         ValueError: a face's eye and mouth landmarks lie on a line.
     """
-    alpha, brightness, shadow = _warped_drawings(params, landmarks, images.device).split(1, dim=1)
-    skin = images.float() * (1 - 0.30 * shadow)
-    fabric = _tint(images, params["tint"]) * brightness * _light(images)
-    blended = alpha * fabric + (1 - alpha) * skin
-    return blended.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8), alpha
+    top, drawings = _warped_drawings(params, landmarks, images.device)
+    alpha, brightness, shadow = drawings.split(1, dim=1)
+    skin = images[:, :, top:].float().mul_(1 - 0.30 * shadow)
+    fabric = (tinted(images, params["tint"]) * brightness).mul_(_light(images))
+    covered = to_uint8(fabric.mul_(alpha).add_(skin.mul_(1 - alpha)))
+    return torch.cat([images[:, :, :top], covered], dim=2), pad(alpha, (0, 0, top, 0))
 
 
 def relabel(classes: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Call mask what a mask covers by half or more."""
-    alpha = _warped_drawings(params, landmarks, classes.device)[:, 0]
-    return torch.where(alpha >= 0.5, int(Label.MASK), classes)
+    top, drawings = _warped_drawings(params, landmarks, classes.device)
+    below = torch.where(drawings[:, 0] >= 0.5, int(Label.MASK), classes[:, top:])
+    return torch.cat([classes[:, :top], below], dim=1)
 
 
-def _warped_drawings(params: Params, landmarks: Landmarks, device: torch.device) -> Tensor:
-    """(N, 3, 112, 112): alpha, brightness and shadow of each face's mask, at its landmarks."""
-    map_x, map_y = _canvas_maps(landmarks, device)
-    out = torch.empty((len(landmarks), 3, SIDE, SIDE), device=device)
-    for shape, fit in set(zip(params["shape"].tolist(), params["fit"].tolist(), strict=True)):
-        same = np.flatnonzero((params["shape"] == shape) & (params["fit"] == fit))
-        where = torch.from_numpy(same).to(device)
-        canvas = torch.from_numpy(drawing(shape, fit)).to(device).expand(len(same), -1, -1, -1)
-        out[where] = remap(canvas, map_x[where], map_y[where], align_corners=True)
-    return out
+def _warped_drawings(params: Params, landmarks: Landmarks, device: torch.device) -> tuple[int, Tensor]:
+    """The first row that a mask can reach, and from there on alpha, brightness and shadow of each face's mask.
+
+    Returns:
+        row `top` above which no face has mask or shadow; (N, 3, 112 - top, 112).
+    """
+    kinds = list(zip(params["shape"].tolist(), params["fit"].tolist(), strict=True))
+    to_template, nose, shift = _placement(landmarks)
+    upper = np.array([upper_end(*kind) for kind in kinds])
+    top = _first_row(to_template, shift, upper)
+    map_x, map_y = _canvas_maps(to_template, nose, shift, top, device)
+
+    def of_kind(kind: tuple[str, str], faces: NDArray[np.intp]) -> Tensor:
+        canvas = torch.from_numpy(drawing(*kind)).to(device).expand(len(faces), -1, -1, -1)
+        return remap(canvas, rows(map_x, faces), rows(map_y, faces))
+
+    return top, by_group(kinds, of_kind)
 
 
-def _canvas_maps(landmarks: Landmarks, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where each pixel of a face lies on the mask's canvas: x and y, (N, 112, 112).
+def _placement(landmarks: Landmarks) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Map of the face's plane to the template (N, 2, 3), the nose in it and the shift that it needs (N, 2)."""
+    points = np.asarray(landmarks, dtype=np.float64)
+    to_template = _plane(points)
+    nose = np.einsum("nij,nj->ni", to_template[:, :, :2], points[:, _NOSE]) + to_template[:, :, 2]
+    return to_template, nose, np.clip(ARCFACE_TEMPLATE[_NOSE] - nose, -_NOSE_LIMIT, _NOSE_LIMIT)
+
+
+def _first_row(to_template: NDArray[np.float64], shift: NDArray[np.float64], upper: NDArray[np.float64]) -> int:
+    """The first row of the faces with a pixel that lies below the `upper` end of its drawing; 0 if there is none.
+
+    Along a row the plane is lowest at an end, and the bump lowers no pixel by more than its height. Two template
+    pixels are for interpolation and rounding.
+    """
+    along, across, start = to_template[:, 1].T
+    lowest = start + np.maximum(along * (SIDE - 1), 0) + np.maximum(shift[:, 1], 0)
+    return int((lowest + across * np.arange(SIDE)[:, None] > upper - 2).any(axis=1).argmax())
+
+
+def _canvas_maps(
+    to_template: NDArray[np.float64],
+    nose: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    top: int,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    """Where each pixel of a face, from the row `top` on, lies on the mask's canvas: x and y, (N, 112 - top, 112).
 
     An affine map takes the plane of eyes and mouth to the template; around the nose, which leaves that plane
     when the head turns, a bump brings the mask's ridge onto it: 1 at the nose, 1/2 at `_NOSE_REACH`.
     """
-    points = np.asarray(landmarks, dtype=np.float64)
-    to_template = _plane(points)
-    nose = np.einsum("nij,nj->ni", to_template[:, :, :2], points[:, _NOSE]) + to_template[:, :, 2]
-    shift = np.clip(ARCFACE_TEMPLATE[_NOSE] - nose, -_NOSE_LIMIT, _NOSE_LIMIT)
-    x, y = pixel_maps(to_template, device)
+    x, y = pixel_maps(to_template, device, top)
     centre, move = (torch.from_numpy(v.astype(np.float32)).to(device)[..., None, None] for v in (nose, shift))
     distance = (x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2
     bump = _NOSE_REACH**2 / (_NOSE_REACH**2 + distance)
@@ -102,13 +134,6 @@ def _plane(points: NDArray[np.float64]) -> NDArray[np.float64]:
     if flat.size:
         raise ValueError(f"eyes and mouth of faces {flat[:5].tolist()} of the batch lie on a line: no mask fits")
     return invert(to_face)
-
-
-def _tint(images: Tensor, tint: NDArray[np.int64]) -> Tensor:
-    """(N, 3, 1, 1) colour of the fabric; grey on a monochrome photograph."""
-    colour = torch.from_numpy(tint.astype(np.float32)).to(images.device)[..., None, None]
-    grey = 0.299 * colour[:, :1] + 0.587 * colour[:, 1:2] + 0.114 * colour[:, 2:]
-    return torch.where(monochrome(images), grey, colour)
 
 
 def _light(images: Tensor) -> Tensor:

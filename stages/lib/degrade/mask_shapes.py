@@ -81,6 +81,13 @@ def drawing(shape: str, fit: str) -> NDArray[np.float32]:
     return np.stack([alpha, brightness, shadow]).astype(np.float32)
 
 
+@cache
+def upper_end(shape: str, fit: str) -> float:
+    """Template y of the first row of the canvas where the drawing covers or shades anything."""
+    alpha, _, shadow = drawing(shape, fit)
+    return ORIGIN + float(np.flatnonzero((alpha + shadow).any(axis=1))[0]) / SCALE
+
+
 def _rim(shape: str, fit: str) -> NDArray[np.float64]:
     """Half of the rim, (n, 2), smooth between its corners; a lower fit squeezes it towards the chin."""
     kind = SHAPES[shape]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from kornia.geometry.transform import remap
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.lib.degrade.affine import invert, pixel_maps
 from stages.lib.degrade.keys import Uniform, between
 from stages.lib.degrade.operator import Landmarks, Operator, Params
-from stages.lib.geometry.template import similarity
+from stages.lib.degrade.realign import fitted, move_classes, move_pixels
 
 
 def sample(u: Uniform) -> Params:
@@ -30,18 +27,12 @@ def sample(u: Uniform) -> Params:
 
 def apply(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Align each face again from wrong landmarks; the border is continued."""
-    warped = _warp(images.float(), params, landmarks, "bilinear")
-    return warped.add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    return move_pixels(images, transform(params, landmarks))
 
 
 def relabel(classes: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Take each segmentation along with its face."""
-    return _warp(classes[:, None].float(), params, landmarks, "nearest")[:, 0].to(torch.uint8)
-
-
-def _warp(values: Tensor, params: Params, landmarks: Landmarks, mode: str) -> Tensor:
-    map_x, map_y = pixel_maps(invert(transform(params, landmarks)), values.device)
-    return remap(values, map_x, map_y, mode=mode, padding_mode="border", align_corners=True)
+    return move_classes(classes, transform(params, landmarks))
 
 
 def transform(params: Params, landmarks: Landmarks) -> NDArray[np.float64]:
@@ -58,10 +49,7 @@ def transform(params: Params, landmarks: Landmarks) -> NDArray[np.float64]:
     spread = 1 + 0.01 * amplitude * params["zoom"][:, None, None]
     error = amplitude * (params["offsets"] + params["shift"][:, None, :])
     wrong = centre + spread * (points - centre) + error
-    fitted = similarity(wrong)[0]
-    if not np.isfinite(fitted).all():
-        raise ValueError("the landmarks of a face coincide: it cannot be aligned; reject it before it is degraded")
-    return fitted
+    return fitted(wrong)
 
 
 OPERATOR = Operator(
@@ -71,4 +59,5 @@ OPERATOR = Operator(
     sample=sample,
     apply=apply,
     relabel=relabel,
+    moves=True,
 )

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from torch import Tensor
 
 from stages.lib.degrade.colour import monochrome
+from stages.lib.degrade.fixed_point import to_uint8
 from stages.lib.degrade.keys import Uniform, between
 from stages.lib.degrade.operator import SIDE, Landmarks, Operator, Params
 
@@ -28,23 +29,26 @@ def sample(u: Uniform) -> Params:
 
 def apply(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     """Add noise of variance read**2 + shot * pixel, independent over pixels and, in colour, over channels."""
-    field = _normal_field(params["field"], images.device)
-    field = torch.where(monochrome(images), field[:, :1], field)
+    field = _normal_field(params["field"], monochrome(images))
     read, shot = (torch.from_numpy(params[k].astype(np.float32)).to(images.device) for k in ("read", "shot"))
     pixels = images.float()
     spread = (shot[:, None, None, None] * pixels).add_(read[:, None, None, None] ** 2).sqrt_()
-    return spread.mul_(field).add_(pixels).add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
+    return to_uint8(spread.mul_(field).add_(pixels))
 
 
-def _normal_field(keys: NDArray[np.int64], device: torch.device) -> Tensor:
+def _normal_field(keys: NDArray[np.int64], grey: Tensor) -> Tensor:
     """(N, 3, 112, 112) standard normal numbers, each face from its own counter-based generator.
 
-    Sixteen random bits index the normal quantiles: the same numbers on every device, up to 4.3 sigmas.
+    Sixteen random bits index the normal quantiles: the same numbers on every device, up to 4.3 sigmas. Where
+    `grey` (N, 1, 1, 1) is true, the channels have the same numbers.
     """
     count = int(np.prod(_SHAPE))
     words = np.stack([np.random.Philox(key=int(key)).random_raw(count // 4) for key in keys])
-    index = torch.from_numpy(words.view(np.uint16).astype(np.int32).ravel()).to(device)
-    return _quantiles().to(device).index_select(0, index).reshape(-1, *_SHAPE)
+    bits = words.view(np.uint16).reshape(-1, *_SHAPE)
+    alike = np.flatnonzero(grey.cpu().numpy())
+    bits[alike, 1:] = bits[alike, :1]
+    index = torch.from_numpy(bits.astype(np.int32).ravel()).to(grey.device)
+    return _quantiles().to(grey.device).index_select(0, index).reshape(bits.shape)
 
 
 @cache

@@ -48,6 +48,7 @@ class Operator:
     sample: Callable[[Uniform], Params]
     apply: Callable[[Tensor, Params, Landmarks], Tensor]
     relabel: Callable[[Tensor, Params, Landmarks], Tensor] | None = None
+    moves: bool = False
 
     def severity(self, level: int) -> Mapping[str, float | int | str]:
         """The parameters that a severity fixes.

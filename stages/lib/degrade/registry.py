@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Final
 
-from stages.lib.degrade import blur, exposure, jpeg, low_resolution, mask, misalignment, noise
+from stages.lib.degrade import (
+    blur,
+    box_only,
+    exposure,
+    jpeg,
+    low_resolution,
+    mask,
+    misalignment,
+    noise,
+    occlusion,
+    wrong_landmarker,
+)
 from stages.lib.degrade.operator import Operator
 
 OPERATORS: Final[dict[str, Operator]] = {
     operator.name: operator
     for operator in (
         mask.OPERATOR,
+        occlusion.OPERATOR,
         exposure.OPERATOR,
         blur.BLUR,
         blur.MOTION_BLUR,
@@ -18,5 +30,7 @@ OPERATORS: Final[dict[str, Operator]] = {
         noise.OPERATOR,
         jpeg.OPERATOR,
         misalignment.OPERATOR,
+        wrong_landmarker.OPERATOR,
+        box_only.OPERATOR,
     )
 }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.lib.errors import GateFailed
+from stages.lib.models.contract import OcclusionMaps
 from stages.lib.models.embedder import Embeddings
 
 MIN_COSINE: Final = 0.9999
@@ -39,6 +40,13 @@ class Agreement:
 def compare(expected: Embeddings, found: Embeddings) -> Agreement:
     """Agreement of unit embeddings (N, D), row by row."""
     return Agreement((expected * found).sum(axis=1), np.abs(expected - found).max(axis=1))
+
+
+def occlusion_gap(expected: OcclusionMaps | None, found: OcclusionMaps | None) -> float:
+    """Largest difference of a cell of maps (N, H, W): 0 where neither model has them, infinite where one lacks them."""
+    if expected is None or found is None:
+        return 0.0 if expected is found else np.inf
+    return float(np.abs(expected - found).max())
 
 
 def require(agreement: Agreement, min_cosine: float, what: str) -> Agreement:

@@ -2,57 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from zipfile import BadZipFile
 
+import cv2
 import numpy as np
 
-from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, require
-from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, occlusion_gap, require
+from stages.lib.deploy.session import FaceModel, Inspection
 from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.geometry.template import SIZE
 from stages.lib.models.contract import Faces
-from stages.lib.models.embedder import Embeddings, Norms
-
-ARRAYS: Final = ("faces", "embeddings", "norms")
-NORM_TOLERANCE: Final = 1e-2
-"""Largest relative difference of a norm."""
 
 
-def write_golden(path: Path, faces: Faces, embeddings: Embeddings, norms: Norms) -> None:
-    """Write golden vectors as plain arrays; equal arrays give equal bytes.
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a sound machine may compute from the one that wrote the golden vectors.
+
+    Attributes:
+        cosine: least, of a face's embeddings.
+        norm: largest relative difference of a norm.
+        occlusion: largest difference of a cell.
+    """
+
+    cosine: float
+    norm: float
+    occlusion: float
+
+
+TOLERANCES: Final = {
+    "fp32": Tolerance(cosine=MIN_COSINE, norm=1e-2, occlusion=1e-2),
+    # integers round the other way where a runtime orders its float steps otherwise
+    "int8": Tolerance(cosine=0.99, norm=5e-2, occlusion=1e-1),
+}
+"""By the precision that a model's contract states."""
+
+
+def stand_ins(count: int) -> Faces:
+    """Smooth seeded noise (count, 112, 112, 3): it shows a broken runtime as well as faces do that may not travel."""
+    coarse = np.random.default_rng(0).random((count, 14, 14, 3), np.float32)
+    smooth = [cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC) for face in coarse]
+    return np.rint(np.clip(smooth, 0, 1) * 255).astype(np.uint8)
+
+
+def write_golden(path: Path, faces: Faces, found: Inspection) -> None:
+    """Write golden vectors as plain arrays `faces`, `embeddings`, `norms` and, where the model has it, `occlusion`.
+
+    Equal arrays give equal bytes.
 
     Args:
         path: an .npz file.
         faces: (N, 112, 112, 3) RGB uint8.
-        embeddings: (N, D) unit embeddings of the faces.
-        norms: (N,) norms of their raw embeddings.
+        found: what the model says of them.
 
     Raises:
         ValueError: the arrays do not belong together.
     """
-    if not len(faces) == len(embeddings) == len(norms):
-        raise ValueError(f"{len(faces)} faces, {len(embeddings)} embeddings and {len(norms)} norms")
+    arrays = {name: array for name, array in vars(found).items() if array is not None}
+    if any(len(array) != len(faces) for array in arrays.values()):
+        raise ValueError(f"{len(faces)} faces and { ({name: len(array) for name, array in arrays.items()}) }")
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, faces=faces, embeddings=embeddings, norms=norms)
+    np.savez_compressed(path, faces=faces, **arrays)
 
 
-def verify_golden(onnx_path: Path, golden_path: Path, min_cosine: float = MIN_COSINE) -> Agreement:
-    """Run an exported model on its golden faces.
+def verify_golden(onnx_path: Path, golden_path: Path) -> Agreement:
+    """Run an exported model on its golden faces and hold it to `TOLERANCES`.
 
     Raises:
         ConfigError: the golden file is missing or damaged, or the model is not an exported one.
-        GateFailed: the model gives other embeddings or norms.
+        GateFailed: the model gives other embeddings, norms or maps of what is covered.
     """
-    try:
-        with np.load(golden_path, allow_pickle=False) as golden:
-            faces, embeddings, norms = (golden[name] for name in ARRAYS)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise ConfigError(f"{golden_path} holds no golden vectors: {error}; run the export stage") from error
-    found, lengths = FaceModel(onnx_path).embed(faces)
-    if found.shape != embeddings.shape:
-        raise GateFailed(f"{onnx_path}: embeddings {found.shape}, golden ones {embeddings.shape}")
-    agreement = require(compare(embeddings, found), min_cosine, str(onnx_path))
-    if not np.allclose(lengths, norms, rtol=NORM_TOLERANCE):
-        raise GateFailed(f"{onnx_path}: norms differ from golden by up to {np.abs(lengths - norms).max():.3g}")
+    faces, golden = _read(golden_path)
+    model = FaceModel(onnx_path)
+    allowed = TOLERANCES[model.contract.precision]
+    found = model.inspect(faces)
+    if found.embeddings.shape != golden.embeddings.shape:
+        raise GateFailed(f"{onnx_path}: embeddings {found.embeddings.shape}, golden ones {golden.embeddings.shape}")
+    agreement = require(compare(golden.embeddings, found.embeddings), allowed.cosine, str(onnx_path))
+    if not np.allclose(found.norms, golden.norms, rtol=allowed.norm):
+        raise GateFailed(
+            f"{onnx_path}: norms differ from golden by up to {np.abs(found.norms - golden.norms).max():.3g}"
+        )
+    gap = occlusion_gap(golden.occlusion, found.occlusion)
+    if not gap <= allowed.occlusion:
+        raise GateFailed(f"{onnx_path}: the output occlusion differs from golden by up to {gap:.3g}")
     return agreement
+
+
+def _read(path: Path) -> tuple[Faces, Inspection]:
+    try:
+        with np.load(path, allow_pickle=False) as golden:
+            arrays = dict(golden)
+        return arrays.pop("faces"), Inspection(**arrays)
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        raise ConfigError(f"{path} holds no golden vectors: {error}; run the export stage") from error

@@ -1,15 +1,16 @@
-"""Export of an encoder to ONNX: pixels in, unit embedding and norm out, the contract inside."""
+"""Export of an encoder to ONNX: pixels in; unit embedding, norm and what is covered out; the contract inside."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from stages.lib.deploy.metadata import save_stamped
-from stages.lib.models.contract import SERVED_INPUT, Contract
+from stages.lib.models.contract import SERVED_INPUT, Contract, OcclusionContract, ScoreContract
 from stages.lib.models.student import FaceEncoder
 
 _TINY = 1e-12
@@ -23,18 +24,41 @@ class ServedEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, faces: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
         """Embed pixels.
 
         Args:
             faces: uint8 (N, 112, 112, 3) RGB.
 
         Returns:
-            Unit embeddings (N, D) and the norms (N,) of the raw embeddings.
+            Unit embeddings (N, D), the norms (N,) of the raw embeddings and, of an encoder with that head, the
+            covered share (N, H, W) of each cell, in 0..1.
         """
-        raw = self.encoder(faces.permute(0, 3, 1, 2).float() / 255)
+        raw, features = self.encoder.with_features(faces.permute(0, 3, 1, 2).float() / 255)
         norm = torch.linalg.vector_norm(raw, dim=1)
-        return raw / norm.clamp_min(_TINY)[:, None], norm
+        served = (raw / norm.clamp_min(_TINY)[:, None], norm)
+        if not self.encoder.architecture.occlusion:
+            return served
+        return *served, torch.sigmoid(self.encoder.occlusion_logits(features))
+
+
+def served_contract(encoder: FaceEncoder, name: str, version: str, licence: str, hashes: dict[str, str]) -> Contract:
+    """Contract of the file that `export_encoder` makes of an encoder; the arguments are `Contract`'s fields."""
+    occlusion = None
+    outputs: tuple[str, ...] = ("embedding", "norm")
+    if encoder.architecture.occlusion:
+        rows, columns = cast(nn.Conv2d, encoder.pool[0]).kernel_size  # as large as the map that both heads read
+        occlusion, outputs = OcclusionContract(rows=rows, columns=columns), (*outputs, "occlusion")
+    return Contract(
+        name=name,
+        version=version,
+        input=SERVED_INPUT,
+        score=ScoreContract(dim=encoder.architecture.embedding),
+        outputs=outputs,
+        occlusion=occlusion,
+        licence=licence,
+        hashes=hashes,
+    )
 
 
 def export_encoder(encoder: FaceEncoder, path: Path, contract: Contract) -> None:
@@ -48,13 +72,15 @@ def export_encoder(encoder: FaceEncoder, path: Path, contract: Contract) -> None
         contract: goes into the file's metadata.
 
     Raises:
-        ValueError: the encoder is in training mode, or the contract is not that of a served encoder.
+        ValueError: the encoder is in training mode, or the contract is not that of this encoder, served.
     """
     if any(module.training for module in encoder.modules()):
         raise ValueError("the encoder is in training mode: call eval() before its export")
-    dim = encoder.architecture.embedding
-    if contract.input != SERVED_INPUT or contract.score.dim != dim or not contract.score.unit_norm:
-        raise ValueError(f"the contract must state {SERVED_INPUT} and unit embeddings of {dim} values")
+    fitting = served_contract(encoder, contract.name, contract.version, contract.licence, contract.hashes)
+    stated = ("precision", "input", "score", "outputs", "occlusion")
+    wrong = [field for field in stated if getattr(contract, field) != getattr(fitting, field)]
+    if wrong:
+        raise ValueError(f"the contract misstates {wrong} of this encoder; make it with served_contract")
     example = torch.zeros(2, *contract.input.shape, dtype=torch.uint8)  # a batch of 1 would be burnt in
     program = torch.onnx.export(
         ServedEncoder(encoder).eval(),

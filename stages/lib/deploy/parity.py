@@ -7,31 +7,34 @@ from typing import Final
 
 import numpy as np
 
-from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, require
+from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, occlusion_gap, require
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import GateFailed
 from stages.lib.models.contract import Faces
+from stages.lib.models.embedder import Embedder
 from stages.lib.models.student import FaceEncoder
 from stages.lib.models.torch_embedder import TorchEmbedder
 
 TOLERANCE: Final = 1e-3
-"""Largest relative difference of a length or norm."""
+"""Largest relative difference of a length or norm, and largest difference of a cell of the occlusion map."""
+INT8_MAP: Final = 0.15
+"""Largest mean difference of an occlusion map, int8 against float32."""
 BATCHES: Final = (1, 3, 64)
 """Sizes that the exported file is run at: alone, odd, and one that fills a cache."""
 
 
-def parity(encoder: FaceEncoder, onnx_path: Path, faces: Faces) -> Agreement:
-    """Measure how an exported file agrees with its encoder.
+def parity(original: Embedder, onnx_path: Path, faces: Faces) -> Agreement:
+    """Measure how the embeddings of an exported file agree with those of the model that it was made from.
 
     Args:
-        encoder: the torch original.
+        original: the torch encoder, or the float32 file of an int8 one.
         onnx_path: the export.
         faces: (N, 112, 112, 3) RGB uint8.
 
     Returns:
         Figures for each face, the worst over `BATCHES`.
     """
-    expected, _ = TorchEmbedder(encoder).embed(faces)
+    expected, _ = original.embed(faces)
     runs = [compare(expected, FaceModel(onnx_path, batch=batch).embed(faces)[0]) for batch in BATCHES]
     return Agreement(np.min([run.cosine for run in runs], axis=0), np.max([run.max_abs for run in runs], axis=0))
 
@@ -41,13 +44,45 @@ def check_parity(encoder: FaceEncoder, onnx_path: Path, faces: Faces, min_cosine
 
     Raises:
         GateFailed: some face's embeddings differ, an embedding that leaves the file is not of length 1, or a norm
-            is not torch's; the figures are in the message.
+            or a cell of the map of what is covered is not torch's; the figures are in the message.
     """
-    agreement = require(parity(encoder, onnx_path, faces), min_cosine, str(onnx_path))
-    embeddings, norms = FaceModel(onnx_path).served(faces)
-    _, expected = TorchEmbedder(encoder).embed(faces)
-    off_unit = float(np.abs(np.linalg.norm(embeddings, axis=1) - 1).max())
-    off_norm = float(np.abs(norms / expected - 1).max())
+    embedder = TorchEmbedder(encoder)
+    agreement = require(parity(embedder, onnx_path, faces), min_cosine, str(onnx_path))
+    found = FaceModel(onnx_path).inspect(faces)
+    _, norms = embedder.embed(faces)
+    off_unit = float(np.abs(np.linalg.norm(found.embeddings, axis=1) - 1).max())
+    off_norm = float(np.abs(found.norms / norms - 1).max())
     if not (off_unit < TOLERANCE and off_norm < TOLERANCE):
         raise GateFailed(f"{onnx_path}: length of an embedding off by {off_unit:.1e}, a norm by {off_norm:.1e}")
+    off_map = occlusion_gap(embedder.occlusion(faces) if encoder.architecture.occlusion else None, found.occlusion)
+    if not off_map < TOLERANCE:
+        raise GateFailed(f"{onnx_path}: a cell of the output occlusion is off by {off_map:.1e}")
     return agreement
+
+
+def check_int8(float_path: Path, int8_path: Path, faces: Faces, min_cosine: float) -> dict[str, float]:
+    """Measure what quantisation costs, and refuse a file that it wrecked.
+
+    Args:
+        float_path: the float32 file.
+        int8_path: its int8 copy.
+        faces: (N, 112, 112, 3) RGB uint8 that it was not calibrated on.
+        min_cosine: least, between the two embeddings of a face.
+
+    Returns:
+        Figures of `Agreement`, `max_norm`, the largest relative difference of a norm, and of models with that
+        output `max_occlusion`, the largest mean difference over a face's cells.
+
+    Raises:
+        GateFailed: no faces, or one whose embeddings or maps of what is covered differ by more.
+    """
+    original = FaceModel(float_path)
+    agreement = require(parity(original, int8_path, faces), min_cosine, str(int8_path))
+    expected, found = original.inspect(faces), FaceModel(int8_path).inspect(faces)
+    figures = {**agreement.figures(), "max_norm": float(np.abs(found.norms / expected.norms - 1).max())}
+    if expected.occlusion is not None and found.occlusion is not None:
+        gap = float(np.abs(found.occlusion - expected.occlusion).mean(axis=(1, 2)).max())
+        if not gap <= INT8_MAP:
+            raise GateFailed(f"{int8_path}: the output occlusion of a face is off by {gap:.2f} a cell, over {INT8_MAP}")
+        figures["max_occlusion"] = gap
+    return figures

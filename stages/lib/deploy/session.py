@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.lib.deploy.metadata import parse
 from stages.lib.errors import ConfigError
-from stages.lib.models.contract import SERVED_INPUT, Contract, Faces
+from stages.lib.models.contract import SERVED_INPUT, Contract, Faces, OcclusionMaps
 from stages.lib.models.embedder import Embeddings, Norms, embed_batched
 from stages.lib.models.onnx_session import check_input, open_session
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a served model says of N faces, as the file gives it.
+
+    Attributes:
+        embeddings: (N, dim) of length 1.
+        norms: (N,) of the raw embeddings.
+        occlusion: (N, rows, columns) in 0..1 as `OcclusionContract` reads it; None where the model cannot tell.
+    """
+
+    embeddings: Embeddings
+    norms: Norms
+    occlusion: OcclusionMaps | None = None
 
 
 class FaceModel:
@@ -44,9 +61,10 @@ class FaceModel:
                 "open other models with their own input contract"
             )
         self._input = check_input(self._session, self.contract.input, str(path))
-        outputs = {value.name: value.shape for value in self._session.get_outputs()}
-        if tuple(outputs) != self.contract.outputs or outputs["embedding"][1:] != [self.dim]:
-            raise ConfigError(f"{path}: outputs {outputs} are not the contract's {self.contract.outputs} of {self.dim}")
+        outputs = {value.name: tuple(value.shape[1:]) for value in self._session.get_outputs()}
+        self._shapes = self.contract.output_shapes
+        if list(outputs.items()) != list(self._shapes.items()):
+            raise ConfigError(f"{path}: its outputs {outputs} are not the contract's {self._shapes}")
 
     def embed(self, faces: Faces, flip: bool = False) -> tuple[Embeddings, Norms]:
         """Embed aligned faces; see `Embedder.embed`.
@@ -56,11 +74,25 @@ class FaceModel:
         """
         return embed_batched(self._raw, faces, self.dim, self._batch, flip)
 
-    def served(self, faces: Faces) -> tuple[Embeddings, Norms]:
-        """What the file itself gives for one batch, untouched: embeddings (N, dim) and norms (N,)."""
-        embeddings, norms = self._session.run(["embedding", "norm"], {self._input: self.contract.input.prepare(faces)})
-        return embeddings, norms
+    def inspect(self, faces: Faces) -> Inspection:
+        """Embed aligned faces (N, 112, 112, 3) and tell what covers them, in one pass.
+
+        Raises:
+            ValueError: the faces are not uint8 (N, 112, 112, 3).
+        """
+        found = {name: np.empty((len(faces), *shape), np.float32) for name, shape in self._shapes.items()}
+        for start in range(0, len(faces), self._batch):
+            part = slice(start, start + self._batch)
+            for name, values in zip(found, self._run(list(found), faces[part]), strict=True):
+                found[name][part] = values
+        return Inspection(found["embedding"], found["norm"], found.get("occlusion"))
 
     def _raw(self, faces: Faces) -> Embeddings:
-        embeddings, norms = self.served(faces)
+        embeddings, norms = self._run(["embedding", "norm"], faces)
         return np.asarray(embeddings * norms[:, None], dtype=np.float32)
+
+    def _run(self, outputs: list[str], faces: Faces) -> list[NDArray[np.float32]]:
+        values: list[NDArray[np.float32]] = self._session.run(
+            outputs, {self._input: self.contract.input.prepare(faces)}
+        )
+        return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -57,3 +57,14 @@ def thresholds(embeddings: Embeddings, pairs: Protocol, fmr_targets: Sequence[fl
         for name in map(target_name, targets)
         if figures[f"resolved@{name}"]
     }
+
+
+def unresolved(found: Mapping[str, Threshold], pairs: Protocol, fmr_targets: Sequence[float]) -> list[str]:
+    """Say of each target that `thresholds` left out why, in a clause."""
+    count = impostors(pairs)
+    return [
+        f"no threshold at FMR {target_name(target)}: of {count} pairs of {pairs.subjects} validation people "
+        f"{target * count:.3g} match falsely there, {MIN_FALSE_MATCHES} are needed"
+        for target in fmr_targets
+        if target_name(target) not in found
+    ]

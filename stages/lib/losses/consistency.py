@@ -204,6 +204,7 @@ class ConsistencyHead(nn.Module):
         scale: s, the factor of all logits.
         margin: m0 in radians (C: also cosine units; AdaFace uses 0.4).
         warmup: steps of training after which m0 is reached; the count is in the checkpoint.
+        trainable: let W learn on instead, as a control; it is then a parameter.
 
     Source: the project's reconstruction of CCFace; form C from AdaFace, arXiv 2204.00964.
     """
@@ -212,14 +213,24 @@ class ConsistencyHead(nn.Module):
     steps: Tensor
 
     def __init__(
-        self, weights: Tensor, form: str = "A", scale: float = 64.0, margin: float = 0.5, warmup: int = 0
+        self,
+        weights: Tensor,
+        form: str = "A",
+        scale: float = 64.0,
+        margin: float = 0.5,
+        warmup: int = 0,
+        trainable: bool = False,
     ) -> None:
         super().__init__()
         if form not in FORMS:
             raise ConfigError(f"form {form!r} of the consistency loss is unknown: choose one of {', '.join(FORMS)}")
         self.form, self.scale, self.margin, self.warmup = form, scale, margin, warmup
         self.norm_score = NormScore() if form == "C" else None
-        self.register_buffer("weights", weights.detach().float().clone(), persistent=False)
+        held = weights.detach().float().clone()
+        if trainable:
+            self.weights = nn.Parameter(held)
+        else:
+            self.register_buffer("weights", held, persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def ramp(self) -> Tensor:

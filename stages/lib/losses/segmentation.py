@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from stages.lib.classes import UNKNOWN
 from stages.lib.errors import ConfigError
-
-IGNORE = 255  # label of a pixel that is unknown or left out; the largest that a PNG of classes can hold
 
 
 def parse_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -19,41 +18,42 @@ def parse_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) ->
 
     Args:
         logits: (N, K, H, W), any float type; computed in float32.
-        labels: (N, H, W) whole numbers in [0, K), or `IGNORE`; a sample without a parse is `IGNORE` all over.
+        labels: (N, H, W) whole numbers in [0, K), or `UNKNOWN`; a sample without a parse is `UNKNOWN` all over.
         weights: (K,) >= 0, one a class, as from `inverse_frequency`; empty: all classes weigh the same.
 
     Returns:
         Scalar >= 0, float32. Without any parse it is exactly 0, and so is its gradient.
 
     Raises:
-        ConfigError: a label is no whole number, or neither a class nor `IGNORE`.
+        ConfigError: a label is no whole number, or neither a class nor `UNKNOWN`.
         ValueError: the shapes do not fit together.
 
     Source: Seg-Distilled-ID, arXiv 2209.01115, names the task; the form of its loss is not published.
     """
     _check_shapes(logits, labels)
     _check_classes(labels, logits.shape[1])
-    known = labels != IGNORE
+    known = labels != UNKNOWN
     classes = labels.long().where(known, 0)
     weighing = logits.new_ones(logits.shape[1]) if weights is None else weights
     return _over_parses(F.cross_entropy(logits.float(), classes, reduction="none"), weighing.float()[classes] * known)
 
 
 def pixel_counts(labels: Tensor, classes: int) -> Tensor:
-    """(K,) int64 number of pixels of each class in labels of any shape, without `IGNORE`; add them up over batches.
+    """(K,) int64 number of pixels of each class in labels of any shape, without `UNKNOWN`; add them up over batches.
 
     Raises:
-        ConfigError: a label is no whole number, or neither a class nor `IGNORE`.
+        ConfigError: a label is no whole number, or neither a class nor `UNKNOWN`.
     """
     _check_classes(labels, classes)
-    return torch.bincount(labels[labels != IGNORE].long(), minlength=classes)
+    return torch.bincount(labels[labels != UNKNOWN].long(), minlength=classes)
 
 
-def inverse_frequency(counts: Tensor) -> Tensor:
-    """Weights under which each class that occurs has the same share of all pixels.
+def inverse_frequency(counts: Tensor, balance: float = 1.0) -> Tensor:
+    """Weights that lift rare classes; at balance 1 each class that occurs has the same share of all pixels.
 
     Args:
         counts: (K,) pixels of each class >= 0, of the training faces.
+        balance: exponent of the inverse frequency, 0 to 1; at 0 each pixel weighs the same.
 
     Returns:
         (K,) float32 whose mean over all pixels counted is 1; 0 for a class that never occurs.
@@ -64,15 +64,16 @@ def inverse_frequency(counts: Tensor) -> Tensor:
     occurs = counts > 0
     if not occurs.any():
         raise ConfigError("no training face has a segmentation: give faces with one, or the term the weight 0")
-    shares = counts / counts.sum() * occurs.sum()
-    return torch.where(occurs, 1.0 / shares, 0.0)
+    shares = counts / counts.sum()
+    weights = torch.where(occurs, shares.clamp(min=1e-12) ** -balance, 0.0)
+    return weights / (weights * shares).sum()
 
 
 def resample_labels(labels: Tensor, height: int, width: int) -> Tensor:
     """(N, height, width) labels for logits of that size: of each cell, the pixel at its centre.
 
     Args:
-        labels: (N, H, W) of any type; no class is made up between two others, and `IGNORE` stays.
+        labels: (N, H, W) of any type; no class is made up between two others, and `UNKNOWN` stays.
         height: of the logits.
         width: of the logits.
     """
@@ -100,9 +101,9 @@ def _check_classes(labels: Tensor, classes: int) -> None:
     """On a GPU a label outside would end the process inside a kernel; the check costs a synchronisation."""
     if labels.is_floating_point():
         raise ConfigError(f"segmentation labels are {labels.dtype}: give whole numbers")
-    low, high = torch.stack(torch.aminmax(labels.where(labels != IGNORE, 0))).tolist()
+    low, high = torch.stack(torch.aminmax(labels.where(labels != UNKNOWN, 0))).tolist()
     if low < 0 or high >= classes:
         raise ConfigError(
             f"segmentation labels span [{low}, {high}] but there are {classes} classes: they must lie in "
-            f"[0, {classes - 1}] or be {IGNORE}, which is left out"
+            f"[0, {classes - 1}] or be {UNKNOWN}, which is left out"
         )

@@ -10,17 +10,20 @@ pigeonhole bootstrap", Annals of Applied Statistics 1 (2007); K - 1 draws, Rao a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 
-from stages.lib.metrics.det import Floats, rank_scores
+from stages.lib.metrics.det import Bools, Floats, rank_scores
 from stages.lib.metrics.protocol import Protocol
-from stages.lib.metrics.verification import separation, trade_off
+from stages.lib.metrics.verification import error_rates, fdr
 
 Ints = NDArray[np.int64]
 Replicates = NDArray[np.float64]
+BLOCK = 2**18  # weights of pairs held at once: what a processor's cache holds
 
 
 def subject_weights(subjects: int, replicates: int, seed: int) -> Ints:
@@ -49,34 +52,28 @@ def bootstrap_verification(
         frozen_threshold: a threshold set elsewhere, whose rates are wanted too.
 
     Returns:
-        The keys of `verification` (and `fmr@frozen`, `fnmr@frozen`), each (B,). NaN in a replicate that drew
-        no genuine or no impostor pair.
+        The figures of `verification` without its thresholds (and with `fmr@frozen`, `fnmr@frozen`), each (B,).
+        NaN in a replicate that drew no genuine or no impostor pair.
 
     Raises:
         ValueError: `weights` is not (B, S) of this protocol; or as `det.rank_scores`.
     """
     if weights.ndim != 2 or weights.shape[1] != protocol.subjects:
         raise ValueError(f"weights are {weights.shape}: the protocol has {protocol.subjects} subjects")
-    ranking = rank_scores(scores, protocol.genuine)
-    exact = scores.astype(np.float64)
-    mated, other = exact[ranking.genuine], exact[ranking.impostor]
-    subject = protocol.subject_left[ranking.genuine]
-    left, right = protocol.subject_left[ranking.impostor], protocol.subject_right[ranking.impostor]
+    exact, genuine = scores.astype(np.float64), protocol.genuine
+    mated, other = exact[genuine], exact[~genuine]
+    mean_mated = partial(bootstrap_mean, subject=protocol.subject_left[genuine], weights=weights)
+    left, right = protocol.subject_left[~genuine], protocol.subject_right[~genuine]
+    mean_other = partial(_impostor_mean, left=left, right=right, weights=weights)
 
-    replicates: list[dict[str, float]] = []
-    for weight in weights.astype(np.float64):
-        genuine, impostor = weight[subject], weight[left] * weight[right]
-        if not (genuine.any() and impostor.any()):
-            replicates.append({})
-            continue
-        values = trade_off(ranking.det(genuine, impostor), fmr_targets)
-        values["fdr"] = separation(mated, genuine, other, impostor)
-        if frozen_threshold is not None:
-            values["fmr@frozen"] = float(impostor[other >= frozen_threshold].sum() / impostor.sum())
-            values["fnmr@frozen"] = float(genuine[mated < frozen_threshold].sum() / genuine.sum())
-        replicates.append(values)
-    names = max(replicates, key=len, default={})
-    return {name: np.array([values.get(name, np.nan) for values in replicates]) for name in names}
+    replicates = _error_rates(scores, protocol, weights, fmr_targets)
+    moments = (*_moments(mated, mean_mated), *_moments(other, mean_other))
+    replicates |= {"genuine_mean": moments[0], "impostor_mean": moments[2], "fdr": fdr(*moments)}
+    if frozen_threshold is not None:
+        replicates["fmr@frozen"] = mean_other(other >= frozen_threshold)
+        replicates["fnmr@frozen"] = mean_mated(mated < frozen_threshold)
+    undefined = np.isnan(replicates["fdr"])
+    return {name: np.where(undefined, np.nan, values) for name, values in replicates.items()}
 
 
 def bootstrap_mean(values: Floats | NDArray[np.bool_], subject: Ints, weights: Ints) -> Replicates:
@@ -137,3 +134,42 @@ def paired_difference(
     drawn = np.random.default_rng(seed).integers(seeds, size=(max(seeds - 1, 1), count))
     low, high = interval(np.take_along_axis(difference, drawn, axis=0).mean(axis=0), level)
     return float(np.nanmean(difference)), low, high
+
+
+def _error_rates(
+    scores: Floats, protocol: Protocol, weights: Ints, fmr_targets: Sequence[float]
+) -> dict[str, Replicates]:
+    """`error_rates` in each replicate, meaningless where one drew no genuine or no impostor pair."""
+    ranking = rank_scores(scores, protocol.genuine).corners()
+    subject = protocol.subject_left[ranking.genuine]
+    left, right = protocol.subject_left[ranking.impostor], protocol.subject_right[ranking.impostor]
+    fits = int(weights.max(initial=0)) ** 2 * len(scores) < 2**31  # then half the memory, and twice the speed
+    drawn = weights.astype(np.int32 if fits else np.int64)
+    found = []
+    for block in np.array_split(drawn, max(1, len(drawn) * len(scores) // BLOCK)):
+        with np.errstate(invalid="ignore"):
+            det = ranking.det(block.take(subject, axis=1), block.take(left, axis=1) * block.take(right, axis=1))
+            found.append(error_rates(det, fmr_targets))
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def _impostor_mean(values: Floats | Bools, left: Ints, right: Ints, weights: Ints) -> Replicates:
+    """As `bootstrap_mean`, of (P,) values of impostor pairs of the subjects `left` and `right`."""
+    shape, drawn = (weights.shape[1],) * 2, weights.T.astype(np.float64)
+
+    def summed(of_pairs: Floats) -> Replicates:  # the pairs of two subjects count alike: add them up first
+        table = coo_array((of_pairs, (left, right)), shape=shape).tocsr()
+        total: Replicates = ((table @ drawn) * drawn).sum(axis=0)
+        return total
+
+    total, count = summed(values.astype(np.float64)), summed(np.ones(len(values)))
+    means: Replicates = np.full(len(weights), np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means
+
+
+def _moments(scores: NDArray[np.float64], mean: Callable[[Floats], Replicates]) -> tuple[Replicates, Replicates]:
+    """Mean and population variance in each replicate."""
+    centre = scores.mean()  # near it, squares lose no digits
+    first, second = mean(scores - centre), mean((scores - centre) ** 2)
+    return first + centre, np.maximum(second - first**2, 0.0)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
+Weights = NDArray[np.float64] | NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class Det:
     Attributes:
         thresholds: (T,) ascending: each distinct score, then one step above the highest, where nothing is
             accepted. Tied scores are one threshold: they are accepted or rejected together.
-        fmr: (T,) share of impostor weight accepted; falls from 1 to 0.
-        fnmr: (T,) share of genuine weight rejected; rises from 0 to 1.
+        fmr: (..., T) share of impostor weight accepted; falls from 1 to 0. One row for each weighting, if there are
+            several.
+        fnmr: (..., T) share of genuine weight rejected; rises from 0 to 1.
     """
 
     thresholds: Floats
@@ -45,13 +47,25 @@ class Ranking:
     genuine_below: NDArray[np.int64]
     impostor_below: NDArray[np.int64]
 
-    def det(self, genuine_weight: NDArray[np.float64], impostor_weight: NDArray[np.float64]) -> Det:
-        """The curve under weights in the order of `genuine` (G,) and `impostor` (I,); each sums above 0."""
-        impostor = _running(impostor_weight)
-        genuine = _running(genuine_weight)
+    def det(self, genuine_weight: Weights, impostor_weight: Weights) -> Det:
+        """The curve under weights in the order of `genuine` (..., G) and `impostor` (..., I); each sums above 0."""
+        impostor, genuine = _running(impostor_weight), _running(genuine_weight)
+        impostors, mated = impostor[..., -1:], genuine[..., -1:]
         # Subtract before dividing: 1 - 99/100 exceeds 0.01 in floating point, (100 - 99)/100 does not.
-        fmr = (impostor[-1] - impostor[self.impostor_below]) / impostor[-1]
-        return Det(self.thresholds, fmr, genuine[self.genuine_below] / genuine[-1])
+        fmr = (impostors - impostor.take(self.impostor_below, axis=-1)) / impostors
+        return Det(self.thresholds, fmr, genuine.take(self.genuine_below, axis=-1) / mated)
+
+    def corners(self) -> Ranking:
+        """The same scores with only those thresholds at which FNMR is about to rise or has just risen.
+
+        Between two of them FNMR stands still, so the EER and the FNMR at any FMR are those of the whole curve,
+        under any weights. Where impostors are many, almost all thresholds go.
+        """
+        rises = np.flatnonzero(np.diff(self.genuine_below))
+        kept = np.unique(np.concatenate([[0], rises, rises + 1, [len(self.thresholds) - 1]]))
+        return Ranking(
+            self.thresholds[kept], self.genuine, self.impostor, self.genuine_below[kept], self.impostor_below[kept]
+        )
 
 
 def rank_scores(scores: Floats, genuine: Bools) -> Ranking:
@@ -111,7 +125,7 @@ def _ascending(scores: Floats, chosen: Bools) -> NDArray[np.int64]:
     return position[np.argsort(scores[position], kind="stable")]
 
 
-def _running(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    total = np.zeros(len(weight) + 1)
-    np.cumsum(weight, out=total[1:])
+def _running(weight: Weights) -> Weights:
+    total = np.zeros((*weight.shape[:-1], weight.shape[-1] + 1), weight.dtype)
+    np.cumsum(weight, axis=-1, out=total[..., 1:])
     return total

@@ -32,6 +32,17 @@ class Protocol:
     subject_right: Ints
     subjects: int
 
+    def only(self, chosen: NDArray[np.bool_]) -> Protocol:
+        """Some of the (P,) pairs; subjects keep their codes, so that resamples of them serve both."""
+        return Protocol(
+            self.left[chosen],
+            self.right[chosen],
+            self.genuine[chosen],
+            self.subject_left[chosen],
+            self.subject_right[chosen],
+            self.subjects,
+        )
+
 
 def all_pairs(subjects: Ints, max_impostors: int, seed: int) -> Protocol:
     """Every genuine pair, then all impostor pairs or a uniform sample of them without replacement.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,15 +15,16 @@ __all__ = [
     "OperatingPoint",
     "det_curve",
     "eer",
+    "error_rates",
     "fdr",
     "fnmr_at_fmr",
     "fold_accuracy",
     "rates_at",
-    "separation",
     "target_name",
-    "trade_off",
     "verification",
 ]
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,19 @@ class OperatingPoint:
     resolved: bool
 
 
-def eer(det: Det) -> float:
+def eer(det: Det) -> Values:
     """Equal error rate: where the DET curve, drawn with straight lines between its points, meets FMR = FNMR.
 
     It depends on the order of the scores only.
+
+    Returns:
+        (...), one for each weighting of the curve.
     """
     gap = det.fmr - det.fnmr
-    last = len(gap) - int(np.searchsorted(gap[::-1], 0.0, side="left")) - 1
-    step = gap[last] / (gap[last] - gap[last + 1])
-    return float(det.fmr[last] + step * (det.fmr[last + 1] - det.fmr[last]))
+    last = np.count_nonzero(gap >= 0.0, axis=-1) - 1  # FMR falls and FNMR rises: the gap crosses 0 once
+    before, after = _at(gap, last), _at(gap, last + 1)
+    start = _at(det.fmr, last)
+    return start + before / (before - after) * (_at(det.fmr, last + 1) - start)
 
 
 def fnmr_at_fmr(det: Det, target: float) -> OperatingPoint:
@@ -62,12 +66,14 @@ def fnmr_at_fmr(det: Det, target: float) -> OperatingPoint:
 
     Targets 1e-2, 1e-3 and 0 give what the FVC tables call FMR100, FMR1000 and ZeroFMR.
 
+    Args:
+        det: a curve under one weighting.
+        target: highest FMR.
+
     Raises:
         ValueError: the target is not in [0, 1).
     """
-    if not 0.0 <= target < 1.0:
-        raise ValueError(f"FMR target {target}: give a rate in [0, 1)")
-    first = len(det.fmr) - int(np.searchsorted(det.fmr[::-1], target, side="right"))
+    first = int(_first_within(det, target))
     fmr = float(det.fmr[first])
     return OperatingPoint(float(det.thresholds[first]), fmr, float(det.fnmr[first]), fmr > 0.0)
 
@@ -83,30 +89,15 @@ def rates_at(scores: Floats, genuine: Bools, threshold: float) -> tuple[float, f
     return float(accepted[~genuine].mean()), float(1.0 - accepted[genuine].mean())
 
 
-def fdr(scores: Floats, genuine: Bools, weights: ArrayLike | None = None) -> float:
-    """Fisher discriminant ratio of P scored pairs, as `separation`; weights as in `det_curve`."""
-    check_pairs(scores, genuine)
-    weight = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
-    exact = scores.astype(np.float64)
-    return separation(exact[genuine], weight[genuine], exact[~genuine], weight[~genuine])
+def fdr(genuine_mean: Floats, genuine_variance: Floats, impostor_mean: Floats, impostor_variance: Floats) -> Values:
+    """Fisher discriminant ratio (mu_g - mu_i)^2 / (sd_g^2 + sd_i^2) of population moments; high = well separated.
 
-
-def separation(
-    genuine: NDArray[np.float64],
-    genuine_weight: NDArray[np.float64],
-    impostor: NDArray[np.float64],
-    impostor_weight: NDArray[np.float64],
-) -> float:
-    """(mu_g - mu_i)^2 / (sd_g^2 + sd_i^2) with population variances; high = well separated.
-
-    Infinite where neither class spreads and the means differ.
+    Infinite where neither class spreads and the means differ, 0 where they are equal too.
     """
-    mean_g, variance_g = _moments(genuine, genuine_weight)
-    mean_i, variance_i = _moments(impostor, impostor_weight)
-    gap, spread = (mean_g - mean_i) ** 2, variance_g + variance_i
-    if spread == 0.0:
-        return math.inf if gap else 0.0
-    return gap / spread
+    gap, spread = (genuine_mean - impostor_mean) ** 2, genuine_variance + impostor_variance
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio: Values = np.where((gap == 0.0) & (spread == 0.0), 0.0, gap / spread)
+    return ratio
 
 
 def fold_accuracy(scores: Floats, same: Bools, fold: NDArray[np.integer]) -> tuple[float, float]:
@@ -141,15 +132,12 @@ def target_name(target: float) -> str:
     return np.format_float_scientific(target, trim="-", exp_digits=1)
 
 
-def trade_off(det: Det, fmr_targets: Sequence[float]) -> dict[str, float]:
-    """`eer` and, for each target, `fnmr@`, `tar@`, `threshold@` and `resolved@` (1 or 0)."""
-    values = {"eer": eer(det)}
+def error_rates(det: Det, fmr_targets: Sequence[float]) -> dict[str, Values]:
+    """`eer`, `zerofmr` (FNMR at FMR 0) and, for each target, `fnmr@` and `tar@`; (...), one for each weighting."""
+    values = {"eer": eer(det), "zerofmr": _at(det.fnmr, _first_within(det, 0.0))}
     for target in fmr_targets:
-        name, point = target_name(target), fnmr_at_fmr(det, target)
-        values[f"fnmr@{name}"] = point.fnmr
-        values[f"tar@{name}"] = 1.0 - point.fnmr
-        values[f"threshold@{name}"] = point.threshold
-        values[f"resolved@{name}"] = float(point.resolved)
+        fnmr = _at(det.fnmr, _first_within(det, target))
+        values |= {f"fnmr@{target_name(target)}": fnmr, f"tar@{target_name(target)}": 1.0 - fnmr}
     return values
 
 
@@ -168,21 +156,46 @@ def verification(
         fmr_targets: false match rates at which FNMR is read.
 
     Returns:
-        The keys of `trade_off` and `fdr`; rates are shares in [0, 1].
+        The keys of `error_rates`; for each target `threshold@` and `resolved@` (1 or 0); `genuine_mean`,
+        `impostor_mean` and `fdr`. Rates are shares in [0, 1], means are scores.
 
     Raises:
         ValueError: as `det_curve`.
     """
     det = det_curve(scores, genuine, weights)
-    return trade_off(det, fmr_targets) | {"fdr": fdr(scores, genuine, weights)}
+    values = {name: float(rate) for name, rate in error_rates(det, fmr_targets).items()}
+    for target in fmr_targets:
+        point = fnmr_at_fmr(det, target)
+        values[f"threshold@{target_name(target)}"] = point.threshold
+        values[f"resolved@{target_name(target)}"] = float(point.resolved)
+    weight = np.ones(len(scores)) if weights is None else np.asarray(weights, dtype=np.float64)
+    mated, other = (_moments(scores[c].astype(np.float64), weight[c]) for c in (genuine, ~genuine))
+    return values | {
+        "genuine_mean": float(mated[0]),
+        "impostor_mean": float(other[0]),
+        "fdr": float(fdr(*mated, *other)),
+    }
 
 
-def _moments(values: NDArray[np.float64], weight: NDArray[np.float64]) -> tuple[float, float]:
+def _moments(values: Values, weight: Values) -> tuple[Values, Values]:
     """Weighted mean and population variance."""
     # Not dot products: BLAS splits those by thread count, which changes bits and crowds shared cores.
     total = weight.sum()
     mean = (weight * values).sum() / total
-    return float(mean), float((weight * (values - mean) ** 2).sum() / total)
+    return mean, (weight * (values - mean) ** 2).sum() / total
+
+
+def _at(values: Values, index: NDArray[np.integer]) -> Values:
+    """values (..., T) at index (...)."""
+    found: Values = np.take_along_axis(values, np.asarray(index)[..., None], axis=-1)[..., 0]
+    return found
+
+
+def _first_within(det: Det, target: float) -> NDArray[np.integer]:
+    """(...) place of the lowest threshold with FMR <= target, hence of the lowest FNMR."""
+    if not 0.0 <= target < 1.0:
+        raise ValueError(f"FMR target {target}: give a rate in [0, 1)")
+    return np.count_nonzero(det.fmr > target, axis=-1)
 
 
 def _most_accurate(scores: NDArray[np.float64], same: Bools) -> float:

@@ -87,7 +87,7 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[FaceEncoder, ModelSpe
     if sha256_file(weights) != spec.weights_sha256:
         raise ConfigError(f"{weights} is not the file that {folder / SPEC} describes; train again")
     architecture = spec.architecture
-    model = build_encoder(architecture.backbone, architecture.embedding, architecture.output_stride)
+    model = build_encoder(**architecture.model_dump())
     try:
         load_weights(model, str(weights), device="cpu")
     except (RuntimeError, SafetensorError) as error:

@@ -6,11 +6,12 @@ from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stages.lib.geometry.template import ARCFACE_TEMPLATE, SIZE
 
 Faces = NDArray[np.uint8]
+OcclusionMaps = NDArray[np.float32]
 Point = tuple[float, float]
 
 _TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)
@@ -104,6 +105,26 @@ class Threshold(BaseModel):
     people: Annotated[int, Field(ge=2)]
 
 
+class OcclusionContract(BaseModel):
+    """What the output `occlusion` says: a map (N, rows, columns) of float32 in 0..1 beside each embedding.
+
+    Cell (r, c) speaks of the pixels of the aligned face with y in `[r, r + 1) * size / rows` and x in
+    `[c, c + 1) * size / columns`: 16 by 16 of them where a map of 7x7 tells of a face of 112.
+
+    Attributes:
+        rows: of the map, the first at the top of the face.
+        columns: of the map, the first at the left of the picture.
+        value: `covered_share`: the share of the cell that a worn mask or the like hides, as the model expects it;
+            0 is bare, 1 is hidden, and the mean of the map is the share of the whole square.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: Annotated[int, Field(ge=1)]
+    columns: Annotated[int, Field(ge=1)]
+    value: Literal["covered_share"] = "covered_share"
+
+
 class Contract(BaseModel):
     """All that a caller must know to use a model rightly; kept in the model file itself.
 
@@ -111,9 +132,12 @@ class Contract(BaseModel):
         schema_version: of this record.
         name: of the model.
         version: of the model, free text such as a short hash.
+        precision: of the arithmetic of most layers; int8 rounds otherwise on another kind of processor.
         input: what it takes.
         score: what it gives.
-        outputs: names of the graph's outputs, in order.
+        outputs: names of the graph's outputs, in order: the unit embedding, the norm that it had, and
+            `occlusion` where the model has that head.
+        occlusion: what that output says; empty without it.
         thresholds: by false match rate (`"1e-3"`), on clean faces of validation people: they hold for faces
             like those. A rate that these people were too few to show is absent.
         licence: of the weights.
@@ -125,12 +149,28 @@ class Contract(BaseModel):
     schema_version: Literal[1] = 1
     name: str
     version: str
+    precision: Literal["fp32", "int8"] = "fp32"
     input: InputContract
     score: ScoreContract
     outputs: tuple[str, ...] = ("embedding", "norm")
+    occlusion: OcclusionContract | None = None
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
     licence: str
     hashes: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Dimensions of each output for one face, by name, in order."""
+        shapes: dict[str, tuple[int, ...]] = {"embedding": (self.score.dim,), "norm": ()}
+        if self.occlusion is not None:
+            shapes["occlusion"] = (self.occlusion.rows, self.occlusion.columns)
+        return shapes
+
+    @model_validator(mode="after")
+    def _outputs_are_explained(self) -> Contract:
+        if self.outputs != tuple(self.output_shapes):
+            raise ValueError(f"outputs are {self.outputs}, the contract explains {tuple(self.output_shapes)}")
+        return self
 
 
 RAW_RGB: Final = InputContract()

@@ -1,4 +1,4 @@
-"""Compact face encoders: a timm backbone, a global depthwise convolution and a linear embedding."""
+"""Compact face encoders: a backbone, a global depthwise convolution and a linear embedding."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
+from stages.lib.models.compact import BACKBONES
 
 NATIVE_STRIDE = 32
 
@@ -20,9 +21,10 @@ class Architecture(BaseModel):
     """What `build_encoder` needs to build the same network again.
 
     Attributes:
-        backbone: a timm model name.
+        backbone: a name in `compact.BACKBONES`, or a timm model name.
         embedding: length of the embedding.
         output_stride: of the last feature map; empty: the backbone's own.
+        occlusion: whether the encoder tells which parts of the face are covered.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +32,7 @@ class Architecture(BaseModel):
     backbone: str
     embedding: int
     output_stride: int | None = None
+    occlusion: bool = False
 
 
 class FaceEncoder(nn.Module):
@@ -44,8 +47,8 @@ class FaceEncoder(nn.Module):
         """Size the head from one dry run of the backbone at 112 pixels.
 
         Args:
-            backbone: timm's, with `features_only`: maps (N, 3, 112, 112) to feature maps (N, C, H, W), finest first.
-            architecture: kept for the checkpoint; its `embedding` sizes the output.
+            backbone: maps (N, 3, 112, 112) to feature maps (N, C, H, W), finest first, as timm's `features_only` do.
+            architecture: kept for the checkpoint; its `embedding` sizes the output, its `occlusion` adds that head.
         """
         super().__init__()
         self.architecture = architecture
@@ -60,6 +63,8 @@ class FaceEncoder(nn.Module):
             nn.Linear(channels, architecture.embedding, bias=False),
             nn.BatchNorm1d(architecture.embedding),
         )
+        # drawn last: a seed gives the embedding the same initial weights with and without this head
+        self.occlusion = nn.Conv2d(channels, 1, 1) if architecture.occlusion else None
 
     def forward(self, faces: Tensor) -> Tensor:
         """Embed faces: what ships.
@@ -80,6 +85,22 @@ class FaceEncoder(nn.Module):
         features: list[Tensor] = self.backbone((faces - 0.5) / 0.5)
         return cast(Tensor, self.embed(self.pool(features[-1]))), features
 
+    def occlusion_logits(self, features: list[Tensor]) -> Tensor:
+        """Tell which parts of the faces are covered, by a mask for instance: part of what ships.
+
+        Args:
+            features: what `with_features` gave.
+
+        Returns:
+            Float (N, H, W), a logit a cell of the last map: above 0, the cell is rather covered than not.
+
+        Raises:
+            ConfigError: the encoder was built without this head.
+        """
+        if self.occlusion is None:
+            raise ConfigError("this encoder has no occlusion head: build and train it with `occlusion: true`")
+        return cast(Tensor, self.occlusion(features[-1]))[:, 0].float()
+
     @property
     def taps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels of each feature map, finest first, and image pixels to a cell of it."""
@@ -87,38 +108,48 @@ class FaceEncoder(nn.Module):
         return tuple(about.channels()), tuple(about.reduction())
 
 
-def build_encoder(backbone: str, embedding: int, output_stride: int | None = None) -> FaceEncoder:
+def build_encoder(
+    backbone: str, embedding: int, output_stride: int | None = None, occlusion: bool = False
+) -> FaceEncoder:
     """Build an untrained encoder; torch's random state decides the weights.
 
-    Only the backbone's feature pyramid is taken: the 1,024 or 1,280 wide head that MobileNetV3, V4 and LCNet
+    Of timm's, only the feature pyramid is taken: the 1,024 or 1,280 wide head that MobileNetV3, V4 and LCNet
     put behind their pooling would cost half of the parameters.
 
     Args:
-        backbone: a timm model name with a spatial feature map.
+        backbone: a name in `compact.BACKBONES`, or of a timm model with a spatial feature map.
         embedding: length of the embedding.
-        output_stride: 8 or 16 trade the last strides for dilation and keep a finer map (16: 7x7 at 112
-            pixels); empty or 32 leaves most backbones as they are (4x4).
+        output_stride: 8 or 16 make timm's trade the last strides for dilation and keep a finer map (16: 7x7 at
+            112 pixels); empty or 32 leaves most of them as they are (4x4). Those of `compact` have one stride, 16.
+        occlusion: whether to add the head that `FaceEncoder.occlusion_logits` needs.
 
     Raises:
-        ConfigError: timm does not know the backbone, or it cannot keep that stride.
+        ConfigError: nobody knows the backbone, or it cannot keep that stride.
     """
-    native = output_stride in (None, NATIVE_STRIDE)
-    options: dict[str, Any] = {} if native else {"output_stride": output_stride}
-    try:
-        features = timm.create_model(backbone, pretrained=False, features_only=True, **options)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError, AttributeError) as error:
-        reason = str(error) or type(error).__name__
-        raise ConfigError(f"backbone {backbone!r} with output_stride {output_stride}: {reason}") from error
+    features = BACKBONES[backbone]() if backbone in BACKBONES else _timm_features(backbone, output_stride)
     stride = cast(FeatureInfo, features.feature_info).reduction()[-1]
     if output_stride is not None and stride != output_stride:
         raise ConfigError(f"backbone {backbone!r} has output_stride {stride}, not {output_stride}")
-    architecture = Architecture(backbone=backbone, embedding=embedding, output_stride=output_stride)
-    return FaceEncoder(features, architecture)
+    return FaceEncoder(
+        features,
+        Architecture(backbone=backbone, embedding=embedding, output_stride=output_stride, occlusion=occlusion),
+    )
 
 
 def parameters_count(model: nn.Module) -> int:
     """Number of learnable weights."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _timm_features(backbone: str, output_stride: int | None) -> nn.Module:
+    native = output_stride in (None, NATIVE_STRIDE)
+    options: dict[str, Any] = {} if native else {"output_stride": output_stride}
+    try:
+        features: nn.Module = timm.create_model(backbone, pretrained=False, features_only=True, **options)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError, AttributeError) as error:
+        reason = str(error) or type(error).__name__
+        raise ConfigError(f"backbone {backbone!r} with output_stride {output_stride}: {reason}") from error
+    return features
 
 
 def _map_shape(backbone: nn.Module) -> tuple[int, int, int]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from stages.lib.models.contract import ENCODER_INPUT, Faces
+from stages.lib.models.contract import ENCODER_INPUT, Faces, OcclusionMaps
 from stages.lib.models.embedder import Embeddings, Norms, embed_batched
 from stages.lib.models.student import FaceEncoder
 
@@ -26,15 +30,34 @@ class TorchEmbedder:
 
     def embed(self, faces: Faces, flip: bool = False) -> tuple[Embeddings, Norms]:
         """Embed aligned faces in eval mode; see `Embedder.embed`."""
+        with self._evaluating():
+            return embed_batched(self._raw, faces, self.dim, self._batch, flip)
+
+    def occlusion(self, faces: Faces) -> OcclusionMaps:
+        """Tell in eval mode what is covered: (N, H, W) in 0..1, the share of each cell of the last feature map.
+
+        Raises:
+            ConfigError: the encoder has no such head.
+        """
+        maps = []
+        with self._evaluating(), torch.inference_mode():
+            for start in range(0, len(faces), self._batch):
+                _, features = self._encoder.with_features(self._prepared(faces[start : start + self._batch]))
+                maps.append(torch.sigmoid(self._encoder.occlusion_logits(features)).cpu().numpy())
+        return np.concatenate(maps)
+
+    def _raw(self, faces: Faces) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(self._encoder(self._prepared(faces)).float().cpu().numpy())
+
+    def _prepared(self, faces: Faces) -> Tensor:
+        return torch.from_numpy(ENCODER_INPUT.prepare(faces)).to(next(self._encoder.parameters()).device)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
         training = self._encoder.training
         self._encoder.eval()
         try:
-            return embed_batched(self._raw, faces, self.dim, self._batch, flip)
+            yield
         finally:
             self._encoder.train(training)
-
-    def _raw(self, faces: Faces) -> NDArray[np.float32]:
-        device = next(self._encoder.parameters()).device
-        with torch.inference_mode():
-            batch = torch.from_numpy(ENCODER_INPUT.prepare(faces)).to(device)
-            return np.asarray(self._encoder(batch).float().cpu().numpy())

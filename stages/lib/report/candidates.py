@@ -30,7 +30,7 @@ class Candidate:
         name: of the model; the training seeds of one student share it.
         role: what it is compared as.
         seed: training seed of a student; None for models that were not trained by seed.
-        control: the student that this one is judged against.
+        controls: the students that this one is judged against, the first before all.
         identity: changes with anything that changes an embedding (weights, input contract).
         open: loads the model.
         megabytes: size of the file, 1 MB = 2^20 bytes.
@@ -41,7 +41,7 @@ class Candidate:
     name: str
     role: Role
     seed: int | None
-    control: str | None
+    controls: tuple[str, ...]
     identity: str
     open: Callable[[], Embedder]
     megabytes: float
@@ -68,15 +68,15 @@ def teacher_candidate(name: str, folder: Path, device: str, threads: int) -> Can
     parameters = stored_weights(file) if adopted else read_spec(folder).parameters
     contract = (folder / ABOUT).read_text() if adopted else ""
     identity = fingerprint(sha256_file(file), contract)
-    return Candidate(name, "teacher", None, None, identity, opener, _megabytes(file), parameters)
+    return Candidate(name, "teacher", None, (), identity, opener, _megabytes(file), parameters)
 
 
-def student_candidates(name: str, control: str | None, folder: Path, threads: int) -> list[Candidate]:
+def student_candidates(name: str, controls: tuple[str, ...], folder: Path, threads: int) -> list[Candidate]:
     """Every seed's export of a student, by seed.
 
     Args:
         name: of the student.
-        control: the student that it is judged against.
+        controls: the students that it is judged against.
         folder: `model.json` names the replica that ships, and `replicas/seed-<n>.onnx` holds each seed.
         threads: that one inference session may use.
 
@@ -97,7 +97,7 @@ def student_candidates(name: str, control: str | None, folder: Path, threads: in
             name=name,
             role="student",
             seed=seed,
-            control=control,
+            controls=controls,
             identity=sha256_file(file),  # the input contract is inside the file
             open=partial(FaceModel, file, threads),
             megabytes=_megabytes(file),
@@ -106,6 +106,24 @@ def student_candidates(name: str, control: str | None, folder: Path, threads: in
         )
         for seed, file in sorted(files.items())
     ]
+
+
+def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
+    """The int8 file that ships beside a student's float32 one, a model of its own: `<name> int8`, without a control.
+
+    Args:
+        name: of the student.
+        folder: what the export stage wrote.
+        threads: that one inference session may use.
+
+    Raises:
+        ConfigError: the student was exported without an int8 file.
+    """
+    file = folder / "model.int8.onnx"
+    if not file.is_file():
+        raise ConfigError(f"{file} is missing: set export.int8 in params.yaml and export again")
+    opener, parameters = partial(FaceModel, file, threads), stored_weights(folder / "model.onnx")
+    return Candidate(f"{name} int8", "student", None, (), sha256_file(file), opener, _megabytes(file), parameters)
 
 
 def peer_candidate(name: str, model: str, contract: str, threads: int, sha256: str | None = None) -> Candidate:
@@ -117,7 +135,7 @@ def peer_candidate(name: str, model: str, contract: str, threads: int, sha256: s
     path, opened, _ = open_onnx(model, contract, threads, sha256)
     identity = fingerprint(sha256_file(path), opened.contract.model_dump_json())
     opener = partial(_reopen, model, contract, threads)
-    return Candidate(name, "peer", None, None, identity, opener, _megabytes(path), stored_weights(path))
+    return Candidate(name, "peer", None, (), identity, opener, _megabytes(path), stored_weights(path))
 
 
 def stored_weights(path: Path) -> int:

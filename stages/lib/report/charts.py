@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from stages.lib.report.conditions import ALL, CLEAN
+from stages.lib.report.conditions import CLEAN
 from stages.lib.report.findings import Findings
 from stages.lib.report.style import GREEN, VERMILION, Stroke, Theme, strokes
 from stages.lib.report.words import condition_label, operator_label
 
 COLUMNS = 4
+PANELS = 3  # side by side, where a treatment has several controls
+BANDS = 4  # models whose intervals can lie over one another and still be read
 WIDTH = 9.2  # inches; charts of one width keep one size of type on the page
 VERDICT = {"better": GREEN, "worse": VERMILION, "unclear": "#8a939c"}
 
@@ -52,11 +54,15 @@ def det_chart(findings: Findings, theme: Theme) -> Figure:
 
 
 def grid_chart(findings: Findings, theme: Theme) -> Figure:
-    """EER against severity, a panel for each operator, with 95 % intervals as bands."""
+    """EER against severity, a panel for each operator, with 95 % intervals as bands.
+
+    Among many models only the treatments have a band.
+    """
     operators = list(dict.fromkeys(c.operator for c in findings.grid.degraded))
     rows = -(-len(operators) // COLUMNS)
     figure = Figure(figsize=(WIDTH, 2.15 * rows + 0.5))
     looks = _strokes(findings, theme)
+    banded = findings.names if len(findings.names) <= BANDS else findings.treatments
     first: Axes | None = None
     highest = 1.0
     for place, operator in enumerate(operators):
@@ -68,7 +74,8 @@ def grid_chart(findings: Findings, theme: Theme) -> Figure:
             eers = [findings.estimate(name, c)["eer"] for c in (CLEAN, *(c.name for c in cells))]
             look = looks[name]
             low, high = (100 * np.array([getattr(e, end) for e in eers]) for end in ("low", "high"))
-            axes.fill_between(severity, low, high, color=look.colour, alpha=0.13, linewidth=0)
+            if name in banded:
+                axes.fill_between(severity, low, high, color=look.colour, alpha=0.13, linewidth=0)
             highest = max(highest, *high)
             axes.plot(
                 severity,
@@ -94,15 +101,16 @@ def grid_chart(findings: Findings, theme: Theme) -> Figure:
     return figure
 
 
-def difference_chart(findings: Findings, theme: Theme) -> Figure:
-    """Each treatment minus its control in EER, condition by condition, with 95 % intervals."""
-    treatments = findings.treatments
-    columns = [c for c in findings.columns if c != ALL]
-    figure = Figure(figsize=(max(WIDTH, 4.8 * len(treatments)), 0.24 * len(columns) + 1.1))
-    for place, name in enumerate(treatments):
-        axes = figure.add_subplot(1, len(treatments), place + 1)
+def difference_chart(findings: Findings, name: str, theme: Theme) -> Figure:
+    """A treatment minus each of its controls in EER, condition by condition, with 95 % intervals; a panel a control."""
+    controls, columns = findings.controls(name), findings.shown
+    across = min(PANELS, len(controls))
+    rows = -(-len(controls) // across)
+    figure = Figure(figsize=(WIDTH, rows * (0.2 * len(columns) + 0.7) + 0.4))
+    panels = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, control in zip(panels, controls, strict=False):
         for row, condition in enumerate(columns):
-            found = findings.difference(name, condition).get("eer")
+            found = findings.difference(name, condition, control).get("eer")
             if found is None:
                 continue
             low, value, high = (100 * v for v in (found.estimate.low, found.estimate.value, found.estimate.high))
@@ -110,11 +118,14 @@ def difference_chart(findings: Findings, theme: Theme) -> Figure:
             axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="round")
             axes.plot(value, row, "o", color=colour, markersize=4.5)
         axes.axvline(0, color=theme.soft, linewidth=1)
-        axes.set_yticks(range(len(columns)), [condition_label(c) for c in columns])
-        axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set_title(f"{name} minus {findings.shipped(name).model.control}")
-        axes.set_xlabel("difference in EER, percentage points (left of 0: better)")
+        axes.set_title(f"minus {control}")
+        axes.xaxis.set_tick_params(labelbottom=True)
+    for axes in panels[len(controls) :]:
+        axes.set_visible(False)
+    panels[0].set_yticks(range(len(columns)), [condition_label(c) for c in columns])
+    panels[0].set_ylim(len(columns) - 0.5, -0.5)
+    figure.supxlabel("difference in EER, percentage points (left of 0: better)", fontsize=9, color=theme.ink)
     marks = [Line2D([], [], color=c, marker="o", linewidth=2.2, markersize=4.5, label=v) for v, c in VERDICT.items()]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks))
     return figure

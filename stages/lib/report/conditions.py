@@ -19,6 +19,10 @@ DEGRADED: Final = "degraded_mean"
 """Not a condition of its own: the plain mean over the degraded cells."""
 TRANSFER: Final = "transfer_"
 """Heads the name of a condition of its own people: those of another source, such as `transfer_orl`."""
+BOTH: Final = "both_"
+"""Heads the name of a cell in which the templates are degraded as well, such as `both_mask-2`."""
+YAW: Final = "yaw_"
+"""In the name of a condition of turned heads: `yaw_45-60`, or `transfer_fasseg_yaw_45-60` of another source."""
 POOLED: Final = "degraded_pooled"
 """Not a condition of its own: the pairs of all degraded cells in one curve, under one threshold."""
 
@@ -88,3 +92,13 @@ def grid_of(face_ids: pa.Array, degraded: pa.Table) -> Grid:
     everyone = Condition(ALL, "clean", 0, np.arange(len(clean_row), dtype=np.int64), None)
     subset = Condition(CLEAN, "clean", 0, templates if cells else everyone.templates, None)
     return Grid((everyone, subset, *cells), len(subset.templates), len(seen) - len(complete))
+
+
+def is_transfer(condition: str) -> bool:
+    """Whether it is all people of another source."""
+    return condition.startswith(TRANSFER) and YAW not in condition
+
+
+def family_of(condition: str) -> str:
+    """What makes a condition hard: `pose`, an operator such as `mask` (both cells and one), or empty."""
+    return "pose" if YAW in condition else condition.removeprefix(BOTH).rpartition("-")[0]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.lib.report.conditions import ALL
+from stages.lib.report.conditions import ALL, BOTH
 from stages.lib.report.findings import Findings
 from stages.lib.report.pool import Difference, Estimate, single
 
 Figures = dict[str, object]
-RESULTS = ("model", "seed", "condition", "operator", "severity", "metric", "value", "low", "high", "verdict")
+RESULTS = ("model", "seed", "condition", "operator", "severity", "metric", "value", "low", "high")
+DIFFERENCES = ("treatment", "control", "condition", "aim", "metric", "value", "low", "high", "seeds", "verdict")
 
 
 def headline_metrics(findings: Findings) -> tuple[str, ...]:
@@ -39,8 +40,8 @@ def write_metrics(findings: Findings, path: Path) -> None:
         }
     content["difference"] = {
         name: {
-            "control": findings.shipped(name).model.control,
-            **{c: _flat_difference(findings.difference(name, c), metrics) for c in findings.columns},
+            control: {c: _flat_difference(findings.difference(name, c, control), metrics) for c in findings.columns}
+            for control in findings.controls(name)
         }
         for name in findings.treatments
     }
@@ -63,8 +64,8 @@ def write_metrics(findings: Findings, path: Path) -> None:
 
 
 def write_results(findings: Findings, path: Path) -> None:
-    """Write every figure of every file, the means over seeds, the differences and the published lists."""
-    place = {c.name: (c.operator, c.severity) for c in findings.grid.conditions}
+    """Write every figure of every file, the means over seeds and the published lists."""
+    place = {f"{head}{c.name}": (c.operator, c.severity) for c in findings.grid.conditions for head in ("", BOTH)}
 
     def rows() -> Iterable[tuple[object, ...]]:
         for name in findings.names:
@@ -77,14 +78,20 @@ def write_results(findings: Findings, path: Path) -> None:
             for condition in findings.columns if len(findings.of(name)) > 1 else ():
                 where = (condition, *place.get(condition, ("", "")))
                 yield from _long((name, "mean", *where), findings.estimate(name, condition))
-        for name in findings.treatments:
-            label = f"{name} - {findings.shipped(name).model.control}"
-            for condition in findings.columns:
-                where = (condition, *place.get(condition, ("", "")))
-                for metric, d in findings.difference(name, condition).items():
-                    yield (label, "mean", *where, metric, *_figures(d.estimate), d.verdict)
 
     _write_csv(path, RESULTS, rows())
+
+
+def write_differences(findings: Findings, path: Path) -> None:
+    """Write each treatment minus each of its controls: `aim` is 1 in the conditions that its method is for."""
+    rows = (
+        (name, control, c, int(c in own), metric, *_figures(d.estimate), d.seeds, d.verdict)
+        for name, control in findings.comparisons
+        for own in [{c for aim in findings.aims.get(name, ()) for c in findings.own(aim)}]
+        for c in findings.columns
+        for metric, d in findings.difference(name, c, control).items()
+    )
+    _write_csv(path, DIFFERENCES, rows)
 
 
 def write_det(findings: Findings, path: Path) -> None:
@@ -126,7 +133,7 @@ def _flat_difference(found: Mapping[str, Difference], metrics: Iterable[str]) ->
 
 def _long(where: tuple[object, ...], estimates: Mapping[str, Estimate]) -> Iterable[tuple[object, ...]]:
     for metric, estimate in estimates.items():
-        yield (*where, metric, *_figures(estimate), "")
+        yield (*where, metric, *_figures(estimate))
 
 
 def _figures(estimate: Estimate) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import Band
 from stages.lib.report.candidates import Candidate
-from stages.lib.report.conditions import CLEAN, DEGRADED, TRANSFER, Grid
+from stages.lib.report.conditions import CLEAN, DEGRADED, Grid, family_of, is_transfer
 from stages.lib.report.curves import Curve
 from stages.lib.report.lists import PairList
 from stages.lib.report.pool import Difference, Estimate, differences, pooled
@@ -71,6 +73,7 @@ class Findings:
         lists: published lists that could be used.
         facts: sizes.
         notes: what was left out, and why.
+        aims: student -> families of conditions (see `conditions.family_of`) that its method is for.
     """
 
     models: tuple[ModelFindings, ...]
@@ -78,6 +81,7 @@ class Findings:
     lists: tuple[PairList, ...]
     facts: Facts
     notes: tuple[str, ...]
+    aims: Mapping[str, tuple[str, ...]]
 
     @property
     def names(self) -> list[str]:
@@ -98,12 +102,25 @@ class Findings:
     @property
     def transfers(self) -> list[str]:
         """Conditions of other sources' people."""
-        return [c for c in self.columns if c.startswith(TRANSFER)]
+        return [c for c in self.columns if is_transfer(c)]
 
     @property
     def treatments(self) -> list[str]:
         """Students that are judged against a control."""
-        return [name for name in self.names if self.shipped(name).model.control is not None]
+        return [name for name in self.names if self.controls(name)]
+
+    @property
+    def comparisons(self) -> list[tuple[str, str]]:
+        """Every treatment with each of its controls."""
+        return [(name, control) for name in self.treatments for control in self.controls(name)]
+
+    def controls(self, name: str) -> tuple[str, ...]:
+        """Students that a model is judged against."""
+        return self.shipped(name).model.controls
+
+    def own(self, aim: str) -> list[str]:
+        """Conditions of a family, as `aims` names them."""
+        return [c for c in self.columns if family_of(c) == aim]
 
     def of(self, name: str) -> list[ModelFindings]:
         """Every file of a model, by seed."""
@@ -115,20 +132,29 @@ class Findings:
 
     def estimate(self, name: str, condition: str) -> dict[str, Estimate]:
         """Figures of a model in a condition: mean over its seeds, with intervals."""
-        return pooled([m.conditions[condition] for m in self.of(name)])
+        return self._estimates[name, condition]
 
     def estimate_list(self, name: str, pairs: str) -> dict[str, Estimate]:
         """Figures of a model on a published list."""
         return pooled([m.lists[pairs] for m in self.of(name)])
 
-    def difference(self, name: str, condition: str) -> dict[str, Difference]:
-        """A treatment minus its control, over the seeds that both have; empty where they share none."""
-        control = self.shipped(name).model.control
-        base = {} if control is None else {m.model.seed: m for m in self.of(control)}
-        paired = [(m, base[m.model.seed]) for m in self.of(name) if m.model.seed in base]
-        if not paired:
-            return {}
-        return differences([m.conditions[condition] for m, _ in paired], [c.conditions[condition] for _, c in paired])
+    def difference(self, name: str, condition: str, control: str) -> dict[str, Difference]:
+        """A treatment minus a control of its, over the seeds that both have; empty where they share none."""
+        return self._differences[name, condition, control]
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, str], dict[str, Estimate]]:
+        return {(n, c): pooled([m.conditions[c] for m in self.of(n)]) for n in self.names for c in self.columns}
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str, str], dict[str, Difference]]:
+        found = {}
+        for name, control in self.comparisons:
+            base = {m.model.seed: m for m in self.of(control)}
+            pairs = [(m.conditions, base[m.model.seed].conditions) for m in self.of(name) if m.model.seed in base]
+            for c in self.columns:
+                found[name, c, control] = differences([m[c] for m, _ in pairs], [b[c] for _, b in pairs])
+        return found
 
     def resolved(self, name: str, condition: str, metric: str) -> bool:
         """Whether a figure rests on enough impostor pairs in every seed; only a `fnmr@` may not."""

@@ -83,9 +83,9 @@ def all_pictures(
     if findings.grid.degraded:
         pictures.append(Picture.drawn("grid", "EER by degradation and severity", partial(grid_chart, findings)))
         pictures += _degradations(findings, aligned, variants, faces)
-    if findings.treatments:
-        words = "Difference in EER of each student to its control"
-        pictures.append(Picture.drawn("difference", words, partial(difference_chart, findings)))
+    for name in findings.treatments:
+        words = f"Difference in EER of {name} to each of its controls"
+        pictures.append(Picture.drawn(f"difference-{name}", words, partial(difference_chart, findings, name)))
     pictures += _computed(aligned)
     for found in errors:
         pixels = read_faces(aligned, {face for pair in found.pairs for face in (pair.left, pair.right)})

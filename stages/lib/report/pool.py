@@ -13,7 +13,7 @@ from stages.lib.metrics.bootstrap import interval, paired_difference
 from stages.lib.report.trial import NOT_RESAMPLED, Measurement
 
 Verdict = Literal["better", "worse", "unclear"]
-HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy")
+HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy", "genuine_mean")
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ def differences(treatment: Sequence[Measurement], control: Sequence[Measurement]
     """Treatment minus control in every figure, seed by seed and resample by resample.
 
     Args:
-        treatment: one measurement a training seed.
+        treatment: one measurement a training seed; where there is none, nothing is found.
         control: the same seeds in the same order.
     """
     found = {}
-    for name in treatment[0].replicates:
+    for name in treatment[0].replicates if treatment else ():
         estimate = _over_seeds(treatment, control, name)
         found[name] = Difference(estimate, len(treatment), _verdict(name, estimate))
     return found

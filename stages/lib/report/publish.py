@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from stages.lib.report.files import write_det, write_grid, write_metrics, write_results
+from stages.lib.report.files import write_det, write_differences, write_grid, write_metrics, write_results
 from stages.lib.report.findings import Findings
 from stages.lib.report.page import Picture, write_pages
 
@@ -21,6 +21,7 @@ def publish(findings: Findings, pictures: Sequence[Picture], destination: Path) 
     write_det(findings, building / "det.csv")
     write_grid(findings, building / "grid.csv")
     write_results(findings, building / "report" / "results.csv")
+    write_differences(findings, building / "report" / "differences.csv")
     write_pages(findings, pictures, building / "report")
     destination.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(destination / "report", ignore_errors=True)

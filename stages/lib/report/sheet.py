@@ -33,6 +33,7 @@ CLASSES: Final = {
     "cloth": "#50a078",
     "mask": "#5ac8e6",
     "glasses": "#fafa5a",
+    "occluder": "#8c8c96",
 }
 """Class of the segmentation -> its colour, in the order of their numbers."""
 

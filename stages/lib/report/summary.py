@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stages.lib.errors import ConfigError
-from stages.lib.report.conditions import TRANSFER
+from stages.lib.report.conditions import TRANSFER, is_transfer
 
 NOT_MODELS = ("difference", "lists", "about")
-WIDTH = 120  # a terminal's width must not change what a log holds
+WIDTH = 160  # a terminal's width must not change what a log holds
 
 
 def headline(reports: Path) -> str:
@@ -38,23 +38,23 @@ def headline(reports: Path) -> str:
     title = (
         f"{about['test_faces']} test faces of {about['test_people']} people; degraded: "
         f"{about['grid_faces']} faces of {about['grid_people']} people in every cell.\n"
-        "Below each figure its 95 % interval; last column: EER degraded minus the control's, percentage points."
+        "Below each figure its 95 % interval; last column: EER degraded minus the first control's, percentage points."
     )
     fnmr = about["fnmr"]
-    transfers = [c for c in metrics["teacher"] if c.startswith(TRANSFER)]
+    transfers = [c for c in metrics["teacher"] if is_transfer(c)]
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column("model", no_wrap=True)
     for heading in (
         "MB",
         "weights",
-        "EER clean, %",
-        f"{fnmr.upper()}, %",
-        "rank-1, %",
-        "EER degraded, %",
-        *(f"EER {c.removeprefix(TRANSFER)}, %" for c in transfers),
+        "EER\nclean, %",
+        f"{fnmr.upper()},\n%",
+        "rank-1,\n%",
+        "EER\ndegraded, %",
+        *(f"EER\n{c.removeprefix(TRANSFER)}, %" for c in transfers),
         "to control",
     ):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, model in metrics.items():
         if name in NOT_MODELS:
             continue
@@ -66,7 +66,7 @@ def headline(reports: Path) -> str:
             *(_cell(clean, metric) for metric in ("eer", fnmr, "rank1")),
             _cell(model.get("degraded_mean", {}), "eer"),
             *(_cell(model[c], "eer") for c in transfers),
-            _verdict(metrics["difference"].get(name)),
+            _verdict(metrics["difference"].get(name, {})),
         )
     text = io.StringIO()
     Console(file=text, width=WIDTH, color_system=None).print(table)
@@ -85,9 +85,10 @@ def _cell(figures: dict[str, float], metric: str) -> str:
     return value if low is None or high is None else f"{value}\n{100 * low:.1f} to {100 * high:.1f}"
 
 
-def _verdict(difference: dict[str, Any] | None) -> str:
-    if difference is None:
+def _verdict(controls: dict[str, Any]) -> str:
+    if not controls:
         return ""
+    difference = next(iter(controls.values()))
     figures = difference.get("degraded_mean") or difference["clean_all"]
     if "eer" not in figures:
         return "no seed in common"

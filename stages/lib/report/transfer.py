@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
-from numpy.typing import NDArray
 
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.embeddings import EmbeddingCache
-from stages.lib.report.trial import Trial
+from stages.lib.report.pose import YAW_COLUMNS
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 
 SPLIT = ds.field("split") == "transfer"
 
 
-def transfer_trials(aligned: Table, trial: Callable[[NDArray[np.int64]], Trial]) -> dict[str, Trial]:
-    """Source -> the comparisons among its people.
-
-    Args:
-        aligned: table of clean faces.
-        trial: makes one from the (K,) subject codes of the faces.
-    """
-    there = aligned.read(["subject_id", "source"], SPLIT)
-    sources, subjects = (np.array(there[c].to_pylist(), dtype=str) for c in ("source", "subject_id"))
-    codes = {str(s): np.unique(subjects[sources == s], return_inverse=True)[1] for s in np.unique(sources)}
-    return {source: trial(code) for source, code in codes.items()}
+def transfer_faces(aligned: Table) -> dict[str, pa.Table]:
+    """Source -> `subject_id`, `yaw` and `q_yaw` (where the table has it) of its (K,) faces."""
+    columns = ["subject_id", "source", *(c for c in YAW_COLUMNS if c in aligned.columns)]
+    there = aligned.read(columns, SPLIT)
+    return {s: there.filter(pa.compute.equal(there["source"], s)) for s in sorted(set(there["source"].to_pylist()))}
 
 
 def embed_transfers(
     cache: EmbeddingCache, aligned: Table, sources: Iterable[str], models: Sequence[Candidate], runtime: Runtime
 ) -> list[dict[str, Embeddings]]:
-    """For each model, source -> (K, D) unit embeddings, rows as `transfer_trials` counts them."""
+    """For each model, source -> (K, D) unit embeddings, rows as `transfer_faces` counts them."""
     found: list[dict[str, Embeddings]] = [{} for _ in models]
     for source in sources:
         where = SPLIT & (ds.field("source") == source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from stages.lib.report.conditions import ALL, CLEAN, DEGRADED, POOLED, TRANSFER
+from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED, POOLED, TRANSFER, YAW
 from stages.lib.report.pool import Difference, Estimate
 
 _CONDITIONS: Final = {
@@ -13,6 +13,17 @@ _CONDITIONS: Final = {
     CLEAN: "clean, people of the grid",
     DEGRADED: "mean of the degraded cells",
     POOLED: "all degraded cells, one threshold",
+}
+_METRICS: Final = {
+    "eer": "EER",
+    "rank1": "rank-1",
+    "fnmr": "FNMR",
+    "fmr": "FMR",
+    "tar": "TAR",
+    "zerofmr": "ZeroFMR",
+    "fdr": "FDR",
+    "genuine_mean": "genuine mean",
+    "impostor_mean": "impostor mean",
 }
 OPERATORS: Final = {
     "clean": "the aligned face as it is",
@@ -23,7 +34,11 @@ OPERATORS: Final = {
     "jpeg": "compressed hard, to quality 50, 30, 18, 8",
     "exposure": "too dark or too light, by 0.5, 1, 1.5, 2 stops",
     "mask": "a face mask is drawn: below the nose, over its tip, up to its bridge",
+    "occlusion": "a hand, a strap or a thing is held before the face, over 6, 12, 22, 36 % of the picture",
     "misalignment": "landmarks off by 2, 4, 7, 10 pixels, so the face sits askew in its frame",
+    "wrong_landmarker": "five points of another convention: the nose at its base, the inner corners of the eyes, the "
+    "outer ones; all five 8 pixels aside",
+    "box_only": "cut out by a detector's box alone, the head rolled by up to 4, 20, 40 degrees",
 }
 """What each operator stands for, severity by severity from 1; pixels are of the 112x112 face."""
 
@@ -34,17 +49,22 @@ def operator_label(operator: str) -> str:
 
 
 def condition_label(condition: str) -> str:
-    """`low_resolution-4` -> `low resolution 4`, `transfer_orl` -> `transfer to orl`."""
+    """`both_mask-2` -> `mask 2, both faces`, `transfer_orl_yaw_15-30` -> `transfer to orl, yaw 15 to 30°`."""
+    if YAW in condition:
+        people, _, degrees = condition.partition(YAW)
+        label = f"yaw {degrees.replace('-', ' to ')}°"
+        return f"{condition_label(people.rstrip('_'))}, {label}" if people else label
     if condition.startswith(TRANSFER):
         return f"transfer to {condition.removeprefix(TRANSFER)}"
+    if condition.startswith(BOTH):
+        return f"{condition_label(condition.removeprefix(BOTH))}, both faces"
     return _CONDITIONS.get(condition, condition.replace("_", " ").replace("-", " "))
 
 
 def metric_label(metric: str) -> str:
     """`fnmr@1e-2` -> `FNMR at FMR 1 %`."""
     name, _, target = metric.partition("@")
-    known = {"eer": "EER", "rank1": "rank-1", "fnmr": "FNMR", "fmr": "FMR", "tar": "TAR", "fdr": "FDR"}
-    label = known.get(name, name)
+    label = _METRICS.get(name, name)
     if target == "frozen":
         return f"{label} at the clean threshold"
     return f"{label} at FMR {100 * float(target):g} %" if target else label
@@ -53,6 +73,11 @@ def metric_label(metric: str) -> str:
 def span(estimate: Estimate) -> str:
     """An interval in percent: `(3.1 to 5.6)`; empty where there is none."""
     return "" if math.isnan(estimate.low) else f"({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+
+
+def plain_span(estimate: Estimate) -> str:
+    """An interval in the figure's own unit: `(0.31 to 0.56)`; empty where there is none."""
+    return "" if math.isnan(estimate.low) else f"({estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def points(difference: Difference) -> str:

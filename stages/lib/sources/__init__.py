@@ -13,6 +13,7 @@ from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.sources.base import Pair, Record, Source, Unreadable
 from stages.lib.sources.bin import open_bin
+from stages.lib.sources.fasseg import open_fasseg
 from stages.lib.sources.folder import open_folder
 from stages.lib.sources.lfw import (
     LFW_CROP_LANDMARKS,
@@ -30,6 +31,7 @@ KINDS: Final[dict[str, Callable[[Path | None, str | None], Source]]] = {
     "orl": open_orl,
     "folder": open_folder,
     "lfw": open_lfw,
+    "fasseg": open_fasseg,
     "rec": open_rec,
     "bin": open_bin,
 }

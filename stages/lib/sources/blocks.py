@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from stages.lib.codec import BadImage, decode_untrusted
+from stages.lib.codec import BadImage, decode_classes, decode_untrusted
 from stages.lib.sources.base import Record, Source, Unreadable
 from stages.lib.table import CORE, reject_rows, write_parquet
 
@@ -22,7 +22,8 @@ class Part:
 
     Attributes:
         source: opened.
-        split: that all its people get; None: as the source's lists say, else by lot.
+        split: that all its people get; None: as the source's lists say, else by lot. Where it is `train`, those
+            whom the source's lists keep for test are for evaluation only: `transfer`.
         prefix: of names and people, so that no other source has them too.
         block: entries that a worker reads before it writes.
         processes: that it gains from; reading files waits for the disk, so one is enough.
@@ -38,6 +39,10 @@ class Part:
     def starts(self) -> range:
         """The first entry of each block."""
         return range(0, len(self.source), self.block)
+
+    def split_of(self, fixed: str | None) -> str | None:
+        """Split of a person for whom the source fixes one, or none."""
+        return "transfer" if (self.split, fixed) == ("train", "test") else self.split or fixed
 
 
 def read_block(part: Part, start: int, max_pixels: int, file: Path) -> None:
@@ -67,13 +72,16 @@ def read_block(part: Part, start: int, max_pixels: int, file: Path) -> None:
 
 def _row(part: Part, record: Record, max_pixels: int) -> dict[str, object]:
     height, width = decode_untrusted(record.image, max_pixels).shape[:2]
+    parse = record.labels.get("segmentation")
+    if isinstance(parse, bytes) and decode_classes(parse).shape != (height, width):
+        raise BadImage("its segmentation is of another size")
     return {
         "face_id": hashlib.sha256(record.image).hexdigest()[:32],
         "subject_id": part.prefix + record.subject,
         "source": part.source.kind,
         "name": part.prefix + record.name,
         "licence": part.source.licence,
-        "fixed_split": part.split or record.split,
+        "fixed_split": part.split_of(record.split),
         "image": record.image,
         "width": width,
         "height": height,

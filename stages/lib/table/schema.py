@@ -20,7 +20,7 @@ CORE = pa.schema(
         pa.field("face_id", pa.string(), nullable=False),  # hex content hash, the sort key
         pa.field("parent_id", pa.string()),  # the clean face of a degraded one
         pa.field("subject_id", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),  # reader: cohort, orl, folder, lfw, rec, bin
+        pa.field("source", pa.string(), nullable=False),  # reader: cohort, orl, folder, lfw, fasseg, rec, bin
         pa.field("name", pa.string(), nullable=False),  # place within the source, for people
         pa.field("licence", pa.string(), nullable=False),
         # by subject, fixed at ingest: train, val or test; transfer: people of another source, for evaluation only

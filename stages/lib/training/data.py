@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import pyarrow.dataset as ds
 import torch
 from numpy.typing import NDArray
 
-from stages.lib.classes import Label
+from stages.lib.classes import UNKNOWN, Label
 from stages.lib.codec import Pixels, decode, decode_classes
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
-from stages.lib.losses.segmentation import IGNORE, pixel_counts
+from stages.lib.losses.segmentation import pixel_counts
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 
@@ -32,8 +32,11 @@ class FaceSet:
         labels: int64 (N,) class of each clean face, 0..classes-1, by sorted subject.
         subjects: the classes' names.
         templates: float32 (N, D) the teacher's unit templates of the clean faces.
-        parses: uint8 (R, 112, 112) `Label` of every pixel of `images`, `IGNORE` all over where a face has no
+        parses: uint8 (R, 112, 112) `Label` of every pixel of `images`, `UNKNOWN` all over where a face has no
             segmentation; memory-mapped. None where nobody asked.
+        shown: float32 (R, D) the teacher's unit templates of `images`, variants included. None where nobody asked.
+        ids: (N,) ids of the clean faces, the keys of their degradations.
+        landmarks: float32 (N, 5, 2) of the clean faces, in pixels.
     """
 
     images: NDArray[np.uint8]
@@ -42,6 +45,9 @@ class FaceSet:
     subjects: tuple[str, ...]
     templates: NDArray[np.float32]
     parses: NDArray[np.uint8] | None = None
+    shown: NDArray[np.float32] | None = None
+    ids: tuple[str, ...] = ()
+    landmarks: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 5, 2), np.float32))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +59,7 @@ class Draw:
 
     faces: NDArray[np.int64]  # (B,) clean faces, for labels and templates
     rows: NDArray[np.int64]  # (B,) rows of `images`
+    degraded: NDArray[np.bool_]  # (B,) whether a degradation is to be shown; of no variants, `rows` holds clean faces
     flipped: NDArray[np.bool_]  # (B,)
 
 
@@ -63,7 +70,7 @@ def load_faces(
     split: str,
     workspace: Path,
     runtime: Runtime,
-    parsed: bool = False,
+    needs: frozenset[str] = frozenset(),
 ) -> FaceSet:
     """Build, or take up from an earlier run, the arrays of a split.
 
@@ -74,21 +81,24 @@ def load_faces(
         split: train or val.
         workspace: scratch folder whose name changes with the three tables.
         runtime: for the progress bar.
-        parsed: unpack the segmentations too.
+        needs: `parses` unpacks the segmentations too, `shown` reads the variants' templates.
 
     Raises:
         ConfigError: the split is empty, or a face has no template or too few variants.
     """
     where = ds.field("split") == split
-    about = clean.read(["face_id", "subject_id"], where)
+    about = clean.read(["face_id", "subject_id", "landmarks"], where)
     ids = about["face_id"].to_pylist()
     if not ids:
         raise ConfigError(f"{clean.path} has no face in split {split!r}; see the fractions of `ingest`")
     position = {face: i for i, face in enumerate(ids)}
-    parents: list[int] = []
     drawn = where & (ds.field("d_severity") == 0)
+    parents: list[int] = []
+    copies: list[str] = []
     if variants is not None:
-        parents = [position[p] for p in variants.read(["parent_id"], drawn)["parent_id"].to_pylist()]
+        known = variants.read(["parent_id", "face_id"], drawn)
+        parents = [position[p] for p in known["parent_id"].to_pylist()]
+        copies = known["face_id"].to_pylist()
 
     def unpacked(column: str, name: str, depth: tuple[int, ...], read: Callable[[bytes | None], Pixels]) -> Pixels:
         scans = [clean.scan([column], where)]
@@ -99,15 +109,18 @@ def load_faces(
         return _unpacked(workspace / f"{name}.npy", shape, map(read, values), runtime)
 
     images = unpacked("image", split, (3,), _pixels)
-    parses = unpacked("segmentation", f"{split}-parses", (), _parse) if parsed else None
+    parses = unpacked("segmentation", f"{split}-parses", (), _parse) if "parses" in needs else None
     subjects, labels = np.unique(about["subject_id"].to_pylist(), return_inverse=True)
     return FaceSet(
         images,
         _variant_rows(np.asarray(parents, np.int64), len(ids)),
         labels.astype(np.int64),
         tuple(subjects.tolist()),
-        np.empty((len(ids), 0), np.float32) if templates is None else _templates(templates, position),
+        np.empty((len(ids), 0), np.float32) if templates is None else _templates(templates, ids),
         parses,
+        _templates(templates, ids + copies) if templates is not None and "shown" in needs else None,
+        tuple(ids),
+        np.stack(about["landmarks"].to_numpy()).reshape(-1, 5, 2),
     )
 
 
@@ -123,10 +136,11 @@ def draw(faces: FaceSet, step: int, batch: int, seed: int, degraded: float, flip
     chosen = order[place * size : (place + 1) * size]
     random = np.random.default_rng([seed, epoch, place + 1])  # place 0 would repeat the bits of the order
     rows = chosen.astype(np.int64)
+    variant = random.integers(max(1, faces.variants.shape[1]), size=size)
+    shown = random.random(size) < degraded
     if faces.variants.shape[1]:
-        variant = random.integers(faces.variants.shape[1], size=size)
-        rows = np.where(random.random(size) < degraded, faces.variants[chosen, variant], rows)
-    return Draw(chosen.astype(np.int64), rows, random.random(size) < flip)
+        rows = np.where(shown, faces.variants[chosen, variant], rows)
+    return Draw(chosen.astype(np.int64), rows, shown, random.random(size) < flip)
 
 
 @lru_cache(maxsize=1)
@@ -158,7 +172,7 @@ def _pixels(data: bytes | None) -> Pixels:
 
 
 def _parse(data: bytes | None) -> Pixels:
-    return np.full((SIZE, SIZE), IGNORE, np.uint8) if data is None else decode_classes(data)
+    return np.full((SIZE, SIZE), UNKNOWN, np.uint8) if data is None else decode_classes(data)
 
 
 def class_pixels(faces: FaceSet) -> tuple[int, ...]:
@@ -181,10 +195,14 @@ def _variant_rows(parents: NDArray[np.int64], faces: int) -> NDArray[np.int64]:
     return (faces + order).reshape(faces, -1).astype(np.int64)
 
 
-def _templates(templates: Table, position: dict[str, int]) -> NDArray[np.float32]:
-    table = templates.read(["face_id", "template"], ds.field("face_id").isin(list(position)))
-    if table.num_rows != len(position):
-        raise ConfigError(f"{templates.path} lacks {len(position) - table.num_rows} templates; run `teach` again")
+def _templates(templates: Table, ids: list[str]) -> NDArray[np.float32]:
+    position = {face: i for i, face in enumerate(ids)}
+    table = templates.read(["face_id", "template"], ds.field("face_id").isin(ids))
+    if table.num_rows != len(ids):
+        raise ConfigError(
+            f"{templates.path} lacks {len(ids) - table.num_rows} of {len(ids)} templates; run `teach` again, for "
+            "degraded faces with `teach.variants`"
+        )
     values = np.stack(table["template"].to_numpy()).astype(np.float32)
     rows = np.empty_like(values)
     rows[[position[face] for face in table["face_id"].to_pylist()]] = values

@@ -14,25 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.models.student import FaceEncoder
+from stages.lib.objectives import Batch, Objectives, View
 from stages.lib.runtime import Runtime
-from stages.lib.training.data import FaceSet, draw, steps_per_epoch
-from stages.lib.training.objectives import Batch, Objectives
+from stages.lib.training.batches import Recipe, batches
+from stages.lib.training.data import FaceSet, steps_per_epoch
 
 CHECKPOINT_SECONDS = 20.0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the loop needs beside the model and the faces; see the section `distill` of params."""
-
-    epochs: int
-    batch: int
-    lr: float
-    weight_decay: float
-    warmup: float
-    degraded: float
-    flip: float
-    seed: int
 
 
 @dataclass
@@ -81,11 +68,12 @@ def train(
     total = per_epoch * recipe.epochs
     progress = _resume(checkpoint, encoder, objectives, optimizer, runtime.device)
     saved = time.monotonic()
-    for step in runtime.progress(range(progress.step, total), what, "steps", total=total - progress.step):
+    coming = enumerate(batches(faces, recipe, progress.step, runtime.device), progress.step)
+    for step, batch in runtime.progress(coming, what, "steps", total=total - progress.step):
         encoder.train()
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * _schedule(step, total, recipe.warmup)
-        losses = _step(encoder, objectives, optimizer, _batch(faces, step, recipe, runtime.device))
+        losses = _step(encoder, objectives, optimizer, batch)
         for name, value in losses.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
         progress.step = step + 1
@@ -109,32 +97,13 @@ def _schedule(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + float(np.cos(np.pi * (step - rising) / max(1, total - rising))))
 
 
-def _batch(faces: FaceSet, step: int, recipe: Recipe, device: str) -> Batch:
-    chosen = draw(faces, step, recipe.batch, recipe.seed, recipe.degraded, recipe.flip)
-    images = faces.images[chosen.rows]
-    images[chosen.flipped] = images[chosen.flipped][:, :, ::-1]
-    pixels = torch.from_numpy(images).to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-    parses = None
-    if faces.parses is not None:
-        shown = faces.parses[chosen.rows]
-        shown[chosen.flipped] = shown[chosen.flipped][:, :, ::-1]  # the image and its labels move together
-        parses = torch.from_numpy(shown).to(device)
-    generator = torch.Generator().manual_seed((recipe.seed << 32) + step)
-    return Batch(
-        pixels,
-        torch.from_numpy(faces.labels[chosen.faces]).to(device),
-        torch.from_numpy(faces.templates[chosen.faces]).to(device),
-        generator,
-        parses,
-    )
-
-
 def _step(
     encoder: FaceEncoder, objectives: Objectives, optimizer: torch.optim.Optimizer, batch: Batch
 ) -> dict[str, float]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
         raw, features = encoder.with_features(batch.images)
-    losses: dict[str, Tensor] = objectives(raw.float(), features, batch)
+        occlusion = encoder.occlusion_logits(features) if encoder.architecture.occlusion else None
+    losses: dict[str, Tensor] = objectives(View(raw.float(), features, occlusion), batch)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0, error_if_nonfinite=True)

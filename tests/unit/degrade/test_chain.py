@@ -110,6 +110,23 @@ def test_recorded_parameters_give_the_same_pixels(faces) -> None:
         assert torch.equal(replay(faces.images, faces.landmarks, single.params), single.images)
 
 
+def test_steps_are_taken_in_the_order_in_which_they_were_recorded(faces) -> None:
+    orders = [["jpeg", "blur", "exposure"], ["blur", "jpeg", "mask", "blur"], [], ["exposure"], ["noise", "jpeg"]]
+    single = {
+        name: [
+            json.loads(chain)[0] for chain in degrade(faces.images, faces.ids, faces.landmarks, name, None, 2).params
+        ]
+        for name in OPERATORS
+    }
+    chains = [[single[name][face] for name in names] for face, names in enumerate(orders)]
+    together = replay(faces.images[:5], faces.landmarks[:5], [json.dumps(chain) for chain in chains])
+    for face, chain in enumerate(chains):
+        alone = faces.images[face : face + 1]
+        for step in chain:
+            alone = replay(alone, faces.landmarks[face : face + 1], [json.dumps([step])])
+        assert torch.equal(together[face], alone[0])
+
+
 def test_seeds_and_variants_differ_and_repeat(faces) -> None:
     def made(seed: int, variant: int) -> torch.Tensor:
         return training_variant(faces.images, faces.ids, faces.landmarks, EVERYTHING, seed, variant).images
@@ -118,6 +135,20 @@ def test_seeds_and_variants_differ_and_repeat(faces) -> None:
     assert torch.equal(made(1, 0), first)
     assert not torch.equal(made(1, 1), first)
     assert not torch.equal(made(2, 0), first)
+
+
+@pytest.mark.parametrize("added", ["occlusion", "wrong_landmarker", "box_only"])
+def test_a_further_operator_leaves_the_draws_of_the_others_alone(faces, added) -> None:
+    few = {name: 0.5 for name in OPERATORS if name != added}
+    before = training_variant(faces.images, faces.ids, faces.landmarks, few, 1, 0)
+    after = training_variant(faces.images, faces.ids, faces.landmarks, few | {added: 0.5}, 1, 0)
+    hit = 0
+    for face, chain in enumerate(map(json.loads, after.params)):
+        others = [step for step in chain if step["operator"] != added]
+        assert others == json.loads(before.params[face])
+        hit += len(chain) > len(others)
+        assert len(chain) > len(others) or torch.equal(after.images[face], before.images[face])
+    assert 0 < hit < 12
 
 
 def test_probabilities_are_kept_and_independent(faces) -> None:
@@ -155,8 +186,8 @@ def test_wrong_settings_and_inputs_name_the_fault(faces) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("operator", ["exposure", "blur", "motion_blur", "low_resolution", "jpeg"])
-def test_whole_number_operators_give_the_same_pixels_on_a_gpu(faces, operator) -> None:
+@pytest.mark.parametrize("operator", ["exposure", "blur", "motion_blur", "low_resolution", "jpeg", "occlusion"])
+def test_operators_in_whole_numbers_or_pixel_by_pixel_give_the_same_pixels_on_a_gpu(faces, operator) -> None:
     cpu, gpu = (degrade(faces.images, faces.ids, faces.landmarks, operator, 2, 1, d) for d in ("cpu", "cuda"))
     assert torch.equal(gpu.images.cpu(), cpu.images)
 
@@ -176,7 +207,13 @@ def test_a_segmentation_follows_its_face(faces) -> None:
             assert torch.equal(seen == Label.MASK, alpha >= 0.5)
             assert 0.1 < (seen == Label.MASK).float().mean() < 0.6
             assert torch.equal(seen[alpha < 0.5], classes[alpha < 0.5])
-        elif operator == "misalignment":
+        elif operator == "occlusion":
+            changed = (done.images != painted).any(dim=1)
+            assert changed[seen == Label.OCCLUDER].float().mean() > 0.95, "what is called so is seen"
+            assert 0.1 < (seen == Label.OCCLUDER).float().mean() < 0.6
+            assert torch.equal(seen[~changed & (seen != Label.OCCLUDER)], classes[~changed & (seen != Label.OCCLUDER)])
+            assert (changed & (seen != Label.OCCLUDER)).float().mean() < 0.05, "a soft edge and no more"
+        elif OPERATORS[operator].moves:
             agree = (seen * 20 == done.images[:, 0]).float().mean()  # all but the pixels that mix two quarters
             assert agree > 0.95 > (classes * 20 == done.images[:, 0]).float().mean()
         else:

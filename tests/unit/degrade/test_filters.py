@@ -1,4 +1,4 @@
-"""Resizing, blur, noise, exposure and misalignment against other libraries, plain loops and theory."""
+"""Resizing, blur, noise, exposure, occluders and misalignment against other libraries, plain loops and theory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kornia.geometry.transform import remap as kornia_remap
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import correlate, gaussian_filter
 
-from stages.lib.degrade import OPERATORS
-from stages.lib.degrade.affine import invert
+from stages.lib.degrade import OPERATORS, box_only, wrong_landmarker
+from stages.lib.degrade.affine import invert, remap
 from stages.lib.degrade.blur import MAX_LENGTH, line_kernel
+from stages.lib.degrade.colour import monochrome
 from stages.lib.degrade.exposure import tone_curves
 from stages.lib.degrade.fixed_point import UNIT, quantise
 from stages.lib.degrade.low_resolution import SIZES
 from stages.lib.degrade.misalignment import transform
+from stages.lib.degrade.occluder_shapes import SHAPES
 from stages.lib.degrade.resize import KERNELS, resize_matrix
+from stages.lib.degrade.wrong_landmarker import CONVENTIONS
 from stages.lib.geometry.template import ARCFACE_TEMPLATE, similarity
 
 
@@ -74,6 +78,15 @@ def test_motion_kernels_lie_along_their_path() -> None:
         assert xx + yy == pytest.approx(reach**2 / 12, rel=0.15), "variance of a uniform path"
 
 
+def test_motion_blur_is_the_convolution_in_whole_numbers(faces) -> None:
+    params = {"length": np.linspace(3.0, 19.0, 12), "angle": np.linspace(0.0, 180.0, 12)}
+    ours = OPERATORS["motion_blur"].apply(faces.images, params, faces.landmarks).numpy()
+    kernels = quantise(line_kernel(**params).reshape(12, -1)).reshape(12, MAX_LENGTH, MAX_LENGTH)
+    for image, made, kernel in zip(faces.images.numpy(), ours, kernels, strict=True):
+        sums = [correlate(channel.astype(np.int64), kernel.astype(np.int64), mode="mirror") for channel in image]
+        assert np.array_equal(made, (np.stack(sums) + UNIT // 2) // UNIT)
+
+
 def test_noise_has_the_variance_of_the_sensor_model() -> None:
     images = torch.full((2, 3, 112, 112), 100, dtype=torch.uint8)
     images[:, 1] = 140
@@ -89,12 +102,27 @@ def test_noise_has_the_variance_of_the_sensor_model() -> None:
     assert abs(np.corrcoef(rest[0, 0], rest[1, 0])[0, 1]) < 0.03
 
 
-@pytest.mark.parametrize("operator", ["noise", "exposure", "mask"])
+@pytest.mark.parametrize("operator", ["noise", "exposure", "mask", "occlusion"])
 def test_a_monochrome_photograph_stays_monochrome(faces, operator: str) -> None:
     u = np.random.default_rng(1).random((12, OPERATORS[operator].draws))
     out = OPERATORS[operator].apply(faces.images, OPERATORS[operator].parameters(u, None), faces.landmarks).int()
     spread = (out.amax(dim=1) - out.amin(dim=1)).flatten(1).amax(dim=1)
     assert (spread[0::2] == 0).all() and (spread[1::2] > 0).all()
+
+
+def test_one_pixel_of_colour_makes_a_colour_photograph() -> None:
+    images = torch.full((3, 3, 112, 112), 90, dtype=torch.uint8)
+    images[1, 2, 111, 111] = 91
+    images[2, :, 5, 5] = 0
+    assert monochrome(images).flatten().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("mode", "border"), [("bilinear", "zeros"), ("bilinear", "border"), ("nearest", "border")])
+def test_our_remap_is_kornias_to_the_last_bit(mode: str, border: str) -> None:
+    values = torch.rand((3, 2, 281, 112), generator=torch.Generator().manual_seed(0))
+    maps = torch.rand((2, 3, 70, 112), generator=torch.Generator().manual_seed(1)) * 320 - 20
+    expected = kornia_remap(values, maps[0], maps[1], mode=mode, padding_mode=border, align_corners=True)
+    assert torch.equal(remap(values, maps[0], maps[1], mode, border), expected)
 
 
 def test_one_stop_doubles_the_light_and_clips() -> None:
@@ -133,3 +161,51 @@ def test_a_pure_shift_moves_the_pixels_by_it(faces) -> None:
     # The landmarks are taken 3 px too far right and too high, so the face comes to lie left and low.
     assert torch.equal(out[:, :, 3:, :-3], faces.images[:, :, :-3, 3:])
     assert torch.equal(out[:, :, 0, :-3], faces.images[:, :, 0, 3:]), "the border is continued"
+
+
+def test_a_wrong_landmarker_is_the_fit_to_its_points() -> None:
+    landmarks = np.broadcast_to(ARCFACE_TEMPLATE, (4, 5, 2))
+    params = {"convention": np.array(list(CONVENTIONS)), "strength": np.ones(4)}
+    expected = similarity(ARCFACE_TEMPLATE + np.array(list(CONVENTIONS.values())))[0]
+    assert np.allclose(wrong_landmarker.transform(params, landmarks), expected)
+    small = 0.5 * (landmarks - 56) + 56  # the offsets are the face's, not the picture's
+    half = wrong_landmarker.transform(params, small)
+    assert np.allclose(half[:, :, :2], 2 * expected[:, :, :2])
+
+
+def test_the_points_of_the_narrow_crop_put_the_face_eight_pixels_to_the_left(faces) -> None:
+    landmarks = np.broadcast_to(ARCFACE_TEMPLATE, (12, 5, 2))
+    params = {"convention": np.full(12, "narrow_template"), "strength": np.ones(12)}
+    out = OPERATORS["wrong_landmarker"].apply(faces.images, params, landmarks)
+    assert torch.equal(out[:, :, :, :-8], faces.images[:, :, :, 8:])
+
+
+def test_a_crop_by_the_box_has_the_box_in_its_middle_and_the_head_askew(faces) -> None:
+    upright = {
+        "roll": np.zeros(12),
+        "sense": np.ones(12),
+        "margin": np.full(12, 112 / 108.7),
+        "shift": np.tile([0.0, 0.3], (12, 1)),
+    }
+    out = OPERATORS["box_only"].apply(faces.images, upright, faces.landmarks)
+    assert torch.equal(out[:, :, :102, :111], faces.images[:, :, 10:, 1:]), "the middle of the box is at 56.5, 65.5"
+    turned = box_only.transform(upright | {"roll": np.full(12, 30.0)})
+    eyes = np.einsum("nij,npj->npi", turned[:, :, :2], faces.landmarks[:, :2]) + turned[:, None, :, 2]
+    level = faces.landmarks[:, 1] - faces.landmarks[:, 0]
+    across = eyes[:, 1] - eyes[:, 0]
+    before, after = (np.rad2deg(np.arctan2(v[:, 1], v[:, 0])) for v in (level, across))
+    assert np.allclose(after - before, 30)
+    assert np.allclose(np.linalg.norm(across, axis=1), np.linalg.norm(level, axis=1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_outlines_of_occluders_are_distances_and_as_large_as_told(shape: str) -> None:
+    axis = torch.arange(112.0) - 55.5
+    x, y = axis.expand(1, 112, 112), axis[:, None].expand(1, 112, 112)
+    size, aspect = torch.full((1, 1, 1), 50.0), torch.full((1, 1, 1), 1.2)
+    distance = SHAPES[shape](x, y, size, aspect)[0]
+    for axis_ in (0, 1):
+        assert float(distance.diff(dim=axis_).abs().max()) < 1 + 1e-4
+    area = float((distance < 0).sum())
+    assert area == pytest.approx(2500, rel=0.3 if shape == "hand" else 0.04)
+    assert float(distance[55, 55]) < -1, "the middle is inside"

@@ -1,4 +1,4 @@
-"""Mask synthesis: defects 1 and 6 of the published code, and where the mask lies."""
+"""Mask synthesis: defects 1, 5 and 6 of the published code, and where the mask lies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from stages.lib.degrade import mask
 from stages.lib.degrade.mask import sample, wear
 from stages.lib.degrade.mask_shapes import AXIS, FITS, ORIGIN, SCALE, SHAPES, drawing
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
+from stages.lib.models.contract import PRESETS, InputContract
 
 KINDS = [(shape, fit) for shape in SHAPES for fit in FITS]
 GREY = torch.full((1, 3, 112, 112), 128, dtype=torch.uint8)
@@ -72,6 +74,17 @@ def test_the_clean_face_is_untouched_and_shares_no_memory(faces) -> None:
     assert torch.equal(faces.images, before)
 
 
+@pytest.mark.parametrize("contract", PRESETS.values(), ids=PRESETS.keys())
+def test_a_masked_face_is_prepared_as_a_clean_one(faces, contract: InputContract) -> None:
+    """The published evaluation feeds masked faces in [0, 1] where training used [-1, 1]."""
+    masked = wear(faces.images, sample(np.random.default_rng(0).random((12, 6))), faces.landmarks)[0]
+    clean, covered = (contract.prepare(part.permute(0, 2, 3, 1).numpy()) for part in (faces.images, masked))
+    assert np.array_equal(covered[:, :, :25], clean[:, :, :25]), "where no mask is, nothing differs"
+    low, high = contract.prepare(np.stack([np.full((112, 112, 3), v, np.uint8) for v in (0, 255)]))[:, 0, 0, 0]
+    assert low <= covered.min() < covered.max() <= high
+    assert covered.max() - covered.min() > 0.6 * (high - low)
+
+
 @pytest.mark.parametrize("level", [0, 255])
 def test_values_are_clipped_not_wrapped(level: int) -> None:
     """Black fabric in the dark, white in glaring light: wrapped, that would be black."""
@@ -95,6 +108,20 @@ def test_drawings_are_symmetric(shape: str, fit: str) -> None:
     centroid = (alpha.sum(axis=0) * x).sum() / alpha.sum()
     assert centroid == pytest.approx((AXIS - ORIGIN) * SCALE, abs=0.6)
     assert alpha.min() >= 0 and alpha.max() <= 1
+
+
+@pytest.mark.parametrize("pose", [(0.0, 1.0, (0.0, 0.0)), (75.0, 0.8, (3.0, -9.0)), (180.0, 1.3, (0.0, 20.0))])
+def test_rows_that_no_mask_can_reach_are_left_out_and_no_others(pose: tuple, monkeypatch) -> None:
+    rng = np.random.default_rng(4)
+    landmarks = moved(*pose) + rng.normal(0, 4.0, (40, 5, 2))
+    images = torch.from_numpy(rng.integers(0, 256, (40, 3, 112, 112), dtype=np.uint8))
+    worn = sample(rng.random((40, 6)))
+    each = [np.array([face]) for face in range(40)]
+    part = [wear(images[one], {name: values[one] for name, values in worn.items()}, landmarks[one]) for one in each]
+    monkeypatch.setattr(mask, "_first_row", lambda *_: 0)
+    masked, alpha = wear(images, worn, landmarks)
+    assert torch.equal(torch.cat([one for one, _ in part]), masked)
+    assert torch.equal(torch.cat([one for _, one in part]), alpha)
 
 
 def test_landmarks_on_a_line_are_refused() -> None:

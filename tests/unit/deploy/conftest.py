@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.deploy.onnx_export import export_encoder
-from stages.lib.models.contract import SERVED_INPUT, Contract, ScoreContract
+from stages.lib.deploy.onnx_export import export_encoder, served_contract
+from stages.lib.deploy.quantize import quantize
+from stages.lib.models.contract import Contract
 from stages.lib.models.student import FaceEncoder, build_encoder
 
 DIM = 16
@@ -24,23 +25,12 @@ def faces() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def encoder() -> FaceEncoder:
-    torch.manual_seed(4)
-    encoder = build_encoder("test_efficientnet", DIM, 16)
-    for _ in range(3):  # batch statistics other than 0 and 1, or folding them proves nothing
-        encoder(torch.rand(8, 3, 112, 112))
-    return encoder.eval()
+    return _encoder("test_efficientnet", occlusion=False)
 
 
 @pytest.fixture(scope="session")
-def contract() -> Contract:
-    return Contract(
-        name="tiny",
-        version="1",
-        input=SERVED_INPUT,
-        score=ScoreContract(dim=DIM),
-        licence="MIT",
-        hashes={"data": "d1"},
-    )
+def contract(encoder: FaceEncoder) -> Contract:
+    return served_contract(encoder, "tiny", "1", "MIT", {"data": "d1"})
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +38,33 @@ def exported(encoder: FaceEncoder, contract: Contract, tmp_path_factory: pytest.
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
     export_encoder(encoder, path, contract)
     return path
+
+
+@pytest.fixture(scope="session")
+def seeing() -> FaceEncoder:
+    """An encoder that tells what is covered."""
+    return _encoder("test_byobnet", occlusion=True)
+
+
+@pytest.fixture(scope="session")
+def seen(seeing: FaceEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of `seeing`."""
+    path = tmp_path_factory.mktemp("seen") / "model.onnx"
+    export_encoder(seeing, path, served_contract(seeing, "seeing", "1", "MIT", {}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def int8(seen: Path, faces: np.ndarray) -> Path:
+    """The int8 copy of `seen`, in the same folder, calibrated on half of the faces."""
+    path = seen.with_name("model.int8.onnx")
+    quantize(seen, path, faces[:32])
+    return path
+
+
+def _encoder(backbone: str, occlusion: bool) -> FaceEncoder:
+    torch.manual_seed(4)
+    encoder = build_encoder(backbone, DIM, 16, occlusion)
+    for _ in range(3):  # batch statistics other than 0 and 1, or folding them proves nothing
+        encoder(torch.rand(8, 3, 112, 112))
+    return encoder.eval()

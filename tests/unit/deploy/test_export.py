@@ -11,8 +11,11 @@ from stages.lib.deploy.metadata import KEY, parse, stamp
 from stages.lib.deploy.onnx_export import export_encoder
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
-from stages.lib.models.contract import UNIT_RGB, Contract, ScoreContract, Threshold
+from stages.lib.models.contract import UNIT_RGB, Contract, OcclusionContract, ScoreContract, Threshold
 from stages.lib.models.student import FaceEncoder
+
+NAMES = ("embedding", "norm")
+MAP = OcclusionContract(rows=7, columns=7)
 
 
 def test_the_file_stands_alone(exported: Path, contract: Contract) -> None:
@@ -35,6 +38,28 @@ def test_embeddings_are_those_of_torch_at_any_batch(exported: Path, encoder: Fac
         np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
 
 
+def test_what_is_covered_is_torchs_sigmoid_at_any_batch(seen: Path, seeing: FaceEncoder, faces: np.ndarray) -> None:
+    assert FaceModel(seen).contract.occlusion == MAP
+    with torch.inference_mode():
+        raw, features = seeing.with_features(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255)
+        covered = (1 / (1 + torch.exp(-seeing.occlusion_logits(features)))).numpy()
+    assert np.ptp(covered) > 1e-3
+    for batch in (1, 3, 64):
+        found = FaceModel(seen, batch=batch).inspect(faces)
+        assert found.occlusion is not None and found.occlusion.shape == (64, 7, 7)
+        np.testing.assert_allclose(found.occlusion, covered, atol=1e-5)
+        np.testing.assert_allclose(found.embeddings, torch.nn.functional.normalize(raw).numpy(), atol=1e-5)
+    assert FaceModel(seen).inspect(faces[:0]).occlusion.shape == (0, 7, 7)
+
+
+def test_a_model_without_that_head_has_two_outputs(exported: Path, faces: np.ndarray) -> None:
+    assert [output.name for output in onnx.load(exported).graph.output] == ["embedding", "norm"]
+    found = FaceModel(exported).inspect(faces[:3])
+    assert found.occlusion is None
+    for one, other in zip((found.embeddings, found.norms), FaceModel(exported).embed(faces[:3]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 def test_training_mode_and_foreign_contracts_are_not_exported(
     encoder: FaceEncoder, contract: Contract, tmp_path: Path
 ) -> None:
@@ -44,7 +69,7 @@ def test_training_mode_and_foreign_contracts_are_not_exported(
             export_encoder(encoder, tmp_path / "model.onnx", contract)
     finally:
         encoder.eval()
-    for other in ({"input": UNIT_RGB}, {"score": ScoreContract(dim=5)}):
+    for other in ({"input": UNIT_RGB}, {"score": ScoreContract(dim=5)}, {"occlusion": MAP}, {"precision": "int8"}):
         with pytest.raises(ValueError, match="contract"):
             export_encoder(encoder, tmp_path / "model.onnx", contract.model_copy(update=other))
     assert not any(tmp_path.iterdir())
@@ -63,7 +88,8 @@ def test_a_file_without_a_contract_is_refused(exported: Path, tmp_path: Path) ->
     [
         ({"input": UNIT_RGB}, "served models take"),
         ({"score": ScoreContract(dim=5)}, "are not the contract's"),
-        ({"outputs": ("embedding",)}, "are not the contract's"),
+        ({"outputs": ("embedding",)}, "its contract cannot be read"),
+        ({"outputs": (*NAMES, "occlusion"), "occlusion": MAP}, "are not the contract's"),
     ],
 )
 def test_a_contract_that_the_graph_breaks_is_refused(

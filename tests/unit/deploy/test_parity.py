@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from stages.lib.deploy.agreement import compare, require
-from stages.lib.deploy.golden import verify_golden, write_golden
+from stages.lib.deploy.golden import stand_ins, verify_golden, write_golden
 from stages.lib.deploy.parity import check_parity
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError, GateFailed
@@ -46,23 +47,51 @@ def test_one_bad_face_is_enough() -> None:
         require(compare(expected[:0], found[:0]), 0.9999, "model")
 
 
-def test_golden_vectors_hold_and_tell(exported: Path, faces: np.ndarray, tmp_path: Path) -> None:
-    embeddings, norms = FaceModel(exported).embed(faces[:4])
-    golden = tmp_path / "golden.npz"
-    write_golden(golden, faces[:4], embeddings, norms)
+@pytest.mark.parametrize("which", ["exported", "seen", "int8"])
+def test_golden_vectors_hold_and_tell(
+    which: str, faces: np.ndarray, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    model, golden = request.getfixturevalue(which), tmp_path / "golden.npz"
+    found = FaceModel(model).inspect(faces[:4])
+    write_golden(golden, faces[:4], found)
     first = golden.read_bytes()
-    assert verify_golden(exported, golden).figures()["min_cosine"] >= 0.9999
-    write_golden(golden, faces[:4], embeddings, norms)
+    assert verify_golden(model, golden).figures()["min_cosine"] >= 0.9999
+    write_golden(golden, faces[:4], found)
     assert golden.read_bytes() == first
-    write_golden(golden, faces[:4], embeddings, norms * 1.1)
-    with pytest.raises(GateFailed, match="norms"):
-        verify_golden(exported, golden)
-    write_golden(golden, faces[:4], embeddings[::-1], norms[::-1])
-    with pytest.raises(GateFailed, match="cosine"):
-        verify_golden(exported, golden)
+    wrong = [
+        (replace(found, norms=found.norms * 1.1), "norms"),
+        (replace(found, embeddings=found.embeddings[::-1]), "cosine"),
+    ]
+    if found.occlusion is not None:
+        wrong += [
+            (replace(found, occlusion=1 - found.occlusion * 0.5), "occlusion"),
+            (replace(found, occlusion=None), "inf"),
+        ]
+    for vectors, message in wrong:
+        write_golden(golden, faces[:4], vectors)
+        with pytest.raises(GateFailed, match=message):
+            verify_golden(model, golden)
     golden.write_bytes(first[:100])
     with pytest.raises(ConfigError, match=r"golden\.npz"):
-        verify_golden(exported, golden)
+        verify_golden(model, golden)
+    with pytest.raises(ValueError, match="3 faces"):
+        write_golden(golden, faces[:3], found)
+
+
+def test_faces_that_stand_in_are_the_same_everywhere() -> None:
+    noise = stand_ins(8)
+    assert (noise.shape, noise.dtype) == ((8, 112, 112, 3), np.uint8)
+    assert np.ptp(noise) > 200 and len(np.unique(noise[:, 50, 50], axis=0)) == 8
+    np.testing.assert_array_equal(noise[:3], stand_ins(3))
+
+
+def test_parity_sees_a_map_that_is_not_torchs(seen: Path, seeing: FaceEncoder, faces: np.ndarray) -> None:
+    assert check_parity(seeing, seen, faces).figures()["min_cosine"] >= 0.99999
+    other = copy.deepcopy(seeing)
+    with torch.no_grad():
+        other.occlusion.bias += 0.1
+    with pytest.raises(GateFailed, match=r"occlusion is off by 2\.[0-9]e-02"):
+        check_parity(other, seen, faces)
 
 
 def test_parity_sees_the_outputs_that_ship(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.lib.classes import UNKNOWN
 from stages.lib.errors import ConfigError
 from stages.lib.losses.segmentation import (
-    IGNORE,
     inverse_frequency,
     parse_loss,
     pixel_counts,
@@ -24,8 +24,8 @@ def batch() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
     logits = 2.0 * torch.randn(3, CLASSES, 5, 6, generator=generator)
     labels = torch.randint(CLASSES, (3, 5, 6), generator=generator).byte()
-    labels[1, :2] = IGNORE
-    labels[2] = IGNORE
+    labels[1, :2] = UNKNOWN
+    labels[2] = UNKNOWN
     return logits, labels
 
 
@@ -36,7 +36,7 @@ def loss_in_loops(logits: Tensor, labels: Tensor, weights: Tensor) -> float:
         for row in range(classes.shape[0]):
             for column in range(classes.shape[1]):
                 label = int(classes[row, column])
-                if label != IGNORE:
+                if label != UNKNOWN:
                     powers = [math.exp(score) for score in scores[:, row, column].tolist()]
                     loss -= float(weights[label]) * math.log(powers[label] / sum(powers))
                     weight += float(weights[label])
@@ -63,7 +63,7 @@ def test_pixels_left_out_and_samples_without_a_parse_contribute_nothing() -> Non
     logits.requires_grad_()
     loss = parse_loss(logits, labels, WEIGHTS)
     (slope,) = torch.autograd.grad(loss, logits)
-    ignored = (labels == IGNORE)[:, None].expand_as(slope)
+    ignored = (labels == UNKNOWN)[:, None].expand_as(slope)
     assert (slope[ignored] == 0).all()
     assert (slope[~ignored] != 0).all()
     torch.testing.assert_close(loss, parse_loss(logits[:2], labels[:2], WEIGHTS))
@@ -72,14 +72,14 @@ def test_pixels_left_out_and_samples_without_a_parse_contribute_nothing() -> Non
 def test_batch_without_a_parse_gives_zero_and_a_gradient_of_zero() -> None:
     logits, labels = batch()
     logits.requires_grad_()
-    loss = parse_loss(logits, torch.full_like(labels, IGNORE))
+    loss = parse_loss(logits, torch.full_like(labels, UNKNOWN))
     assert loss.item() == 0.0
     (slope,) = torch.autograd.grad(loss, logits)
     assert torch.equal(slope, torch.zeros_like(logits))
 
 
 def test_inverse_frequency_gives_every_class_that_occurs_the_same_share() -> None:
-    labels = torch.tensor([0] * 60 + [1] * 30 + [3] * 10 + [IGNORE] * 25, dtype=torch.uint8).reshape(5, 25)
+    labels = torch.tensor([0] * 60 + [1] * 30 + [3] * 10 + [UNKNOWN] * 25, dtype=torch.uint8).reshape(5, 25)
     counts = pixel_counts(labels, CLASSES)
     assert counts.tolist() == [60, 30, 0, 10]
     weights = inverse_frequency(counts)

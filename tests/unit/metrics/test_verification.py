@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stages.lib.metrics.det import rank_scores
 from stages.lib.metrics.verification import (
     det_curve,
     eer,
-    fdr,
+    error_rates,
     fnmr_at_fmr,
     fold_accuracy,
     rates_at,
@@ -68,6 +69,17 @@ def test_error_rates_depend_on_the_order_of_scores_only(
         assert plain[name] == mapped[name]
 
 
+@given(scored_pairs(), st.sampled_from([0.0, 0.01, 0.1, 0.5]))
+def test_the_corners_of_a_curve_hold_its_error_rates(
+    pairs: tuple[NDArray[np.float64], NDArray[np.bool_]], target: float
+) -> None:
+    ranking = rank_scores(*pairs)
+    weights = [np.arange(1, 1 + len(side)) % 4 for side in (ranking.genuine, ranking.impostor)]
+    weights[0][0] = weights[1][0] = 1
+    whole, corners = (error_rates(r.det(*weights), (target,)) for r in (ranking, ranking.corners()))
+    assert {n: float(v) for n, v in corners.items()} == pytest.approx({n: float(v) for n, v in whole.items()})
+
+
 @given(scored_pairs(), st.data())
 def test_whole_weights_equal_repeated_pairs(
     pairs: tuple[NDArray[np.float64], NDArray[np.bool_]], data: st.DataObject
@@ -91,13 +103,15 @@ def test_golden_values_by_hand() -> None:
     assert (values["threshold@2.5e-1"], values["fnmr@2.5e-1"], values["resolved@2.5e-1"]) == (0.4, 0.0, 1.0)
     assert values["tar@1e-2"] == pytest.approx(2 / 3)
     assert (values["threshold@1e-2"], values["resolved@1e-2"]) == (0.8, 0.0)
+    assert values["zerofmr"] == pytest.approx(1 / 3)
     # Means 0.7 and 0.325; population variances 0.14 / 3 and 0.63 / 4 - 0.325^2 = 0.051875.
+    assert (values["genuine_mean"], values["impostor_mean"]) == pytest.approx((0.7, 0.325))
     assert values["fdr"] == pytest.approx(0.375**2 / (0.14 / 3 + 0.051875))
 
 
 def test_keys_are_spelt_as_the_reports_read_them() -> None:
     assert set(verification(SCORES, GENUINE)) == {
-        "eer", "fdr",
+        "eer", "zerofmr", "fdr", "genuine_mean", "impostor_mean",
         "fnmr@1e-2", "tar@1e-2", "threshold@1e-2", "resolved@1e-2",
         "fnmr@1e-3", "tar@1e-3", "threshold@1e-3", "resolved@1e-3",
     }  # fmt: skip
@@ -150,7 +164,8 @@ def test_threshold_of_single_precision_scores_separates_them_again() -> None:
 
 
 def test_fdr_is_infinite_without_spread() -> None:
-    assert fdr(np.array([1.0, 1.0, 0.0]), np.array([True, True, False])) == math.inf
+    assert verification(np.array([1.0, 1.0, 0.0]), np.array([True, True, False]))["fdr"] == math.inf
+    assert verification(np.array([1.0, 1.0, 1.0]), np.array([True, True, False]))["fdr"] == 0.0
 
 
 @pytest.mark.parametrize(

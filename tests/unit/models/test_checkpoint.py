@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,21 @@ def test_round_trip(encoder: FaceEncoder, saved: Path) -> None:
     assert (spec.provenance, spec.metrics) == ({"data": "d1"}, {"val_loss": 0.25})
     assert sorted(path.name for path in saved.iterdir()) == [SPEC, WEIGHTS]
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
+
+
+def test_the_occlusion_head_is_kept(tmp_path: Path) -> None:
+    encoder = build_encoder("test_efficientnet", 8, 16, occlusion=True).eval()
+    save_model(tmp_path / "model", encoder, ModelSpec(architecture=encoder.architecture))
+    loaded, _ = load_model(tmp_path / "model")
+    features = encoder.with_features(torch.rand(3, 3, 112, 112))[1]
+    torch.testing.assert_close(loaded.occlusion_logits(features), encoder.occlusion_logits(features), rtol=0, atol=0)
+
+
+def test_a_model_older_than_the_occlusion_head_loads(saved: Path) -> None:
+    spec = json.loads((saved / SPEC).read_text())
+    del spec["architecture"]["occlusion"]
+    (saved / SPEC).write_text(json.dumps(spec))
+    assert load_model(saved)[0].occlusion is None
 
 
 def test_equal_models_give_equal_bytes_and_replace_an_older_folder(encoder: FaceEncoder, saved: Path) -> None:

@@ -9,6 +9,7 @@ from stages.lib.models.contract import (
     SERVED_INPUT,
     Contract,
     InputContract,
+    OcclusionContract,
     ScoreContract,
     Threshold,
 )
@@ -62,3 +63,27 @@ def test_a_contract_survives_json_and_stays_closed() -> None:
         Contract.model_validate({**contract.model_dump(), "colour": "rgb"})
     with pytest.raises(ValidationError):
         InputContract(std=0.0)
+
+
+def test_a_contract_of_before_there_were_maps_and_integers_is_read() -> None:
+    old = {"name": "student", "version": "1", "input": {}, "score": {"dim": 8}, "licence": "MIT"}
+    contract = Contract.model_validate({**old, "schema_version": 1, "outputs": ["embedding", "norm"]})
+    assert (contract.precision, contract.occlusion) == ("fp32", None)
+    assert contract.output_shapes == {"embedding": (8,), "norm": ()}
+
+
+def test_outputs_are_those_that_the_contract_explains() -> None:
+    about = {
+        "name": "student",
+        "version": "1",
+        "input": InputContract(),
+        "score": ScoreContract(dim=8),
+        "licence": "MIT",
+    }
+    seeing = Contract(
+        **about, outputs=("embedding", "norm", "occlusion"), occlusion=OcclusionContract(rows=7, columns=7)
+    )
+    assert list(seeing.output_shapes.values()) == [(8,), (), (7, 7)]
+    for outputs, occlusion in ((seeing.outputs, None), (("embedding", "norm"), seeing.occlusion), (("norm",), None)):
+        with pytest.raises(ValidationError, match="the contract explains"):
+            Contract(**about, outputs=outputs, occlusion=occlusion)

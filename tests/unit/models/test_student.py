@@ -41,10 +41,39 @@ def test_the_wide_head_of_mobilenets_is_left_out() -> None:
     assert not any("conv_head" in name for name, _ in small.named_parameters())
 
 
-@pytest.mark.parametrize(("backbone", "stride"), [("no_such_net", None), ("starnet_s050", 16)])
-def test_what_timm_cannot_build_is_a_config_error(backbone: str, stride: int | None) -> None:
+@pytest.mark.parametrize(("backbone", "stride"), [("no_such_net", None), ("starnet_s050", 16), ("compact", 8)])
+def test_what_cannot_be_built_is_a_config_error(backbone: str, stride: int | None) -> None:
     with pytest.raises(ConfigError, match=backbone):
         build_encoder(backbone, 8, stride)
+
+
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "compact"])
+def test_the_occlusion_head_tells_every_cell_of_the_last_map(backbone: str) -> None:
+    encoder = build_encoder(backbone, 8, 16, occlusion=True).eval()
+    with torch.no_grad():
+        features = encoder.with_features(torch.rand(2, 3, 112, 112))[1]
+        logits = encoder.occlusion_logits(features)
+    head = encoder.occlusion
+    assert head is not None
+    wanted = torch.einsum("nchw,c->nhw", features[-1], head.weight[0, :, 0, 0]) + head.bias
+    assert (logits.shape, logits.dtype) == ((2, 7, 7), torch.float32)
+    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_occlusion_head_leaves_the_embedding_alone() -> None:
+    torch.manual_seed(4)
+    plain = build_encoder("compact", 8)
+    torch.manual_seed(4)
+    telling = build_encoder("compact", 8, occlusion=True)
+    assert telling.state_dict().keys() - plain.state_dict().keys() == {"occlusion.weight", "occlusion.bias"}
+    faces = torch.rand(2, 3, 112, 112)
+    torch.testing.assert_close(telling(faces), plain(faces), rtol=0, atol=0)
+
+
+def test_an_encoder_without_the_occlusion_head_says_so() -> None:
+    encoder = build_encoder("test_efficientnet", 8)
+    with pytest.raises(ConfigError, match="occlusion"):
+        encoder.occlusion_logits([torch.zeros(1, 8, 7, 7)])
 
 
 def test_building_neither_trains_nor_draws_statistics() -> None:

@@ -11,7 +11,12 @@ from stages.lib.degrade import OPERATORS
 from stages.lib.report import words
 from stages.lib.report.sheet import CLASSES
 
-NUMBER = {"noise": None, "mask": None}  # told as an effect and not as the setting
+NUMBER = {
+    "noise": None,
+    "mask": None,
+    "occlusion": None,
+    "wrong_landmarker": None,
+}  # told as an effect, not the setting
 
 
 @pytest.mark.parametrize("name", [name for name in OPERATORS if name not in NUMBER])

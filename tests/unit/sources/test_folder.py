@@ -75,12 +75,12 @@ def test_size_is_bounded_and_names_are_utf8(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_open_source_says(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'zip'; choose one of orl, folder, lfw, rec, bin"):
+    with pytest.raises(ConfigError, match="'zip'; choose one of orl, folder, lfw, fasseg, rec, bin"):
         open_source("zip", tmp_path)
-    for kind in ("folder", "lfw", "rec", "bin"):
+    for kind in ("folder", "lfw", "fasseg", "rec", "bin"):
         with pytest.raises(ConfigError, match=f"'{kind}'"):
             open_source(kind, None)
-        with pytest.raises(ConfigError, match=r"nowhere.*faces|nowhere.*images|nowhere.*rec|nowhere.*bin"):
+        with pytest.raises(ConfigError, match=r"nowhere.*(faces|images|rec|bin)"):
             open_source(kind, tmp_path / "nowhere")
     for kind in ("folder", "lfw"):
         with pytest.raises(ConfigError, match="holds no images of people"):

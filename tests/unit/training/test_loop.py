@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.lib.losses.segmentation import IGNORE
+from stages.lib.classes import UNKNOWN
 from stages.lib.models.student import build_encoder
+from stages.lib.objectives import Objectives, Task
 from stages.lib.runtime import Runtime
 from stages.lib.training import loop
-from stages.lib.training.data import FaceSet, class_pixels
-from stages.lib.training.loop import Recipe, train
-from stages.lib.training.objectives import Objectives, Sizes
+from stages.lib.training.batches import Recipe, batch_of
+from stages.lib.training.data import FaceSet, steps_per_epoch
+from stages.lib.training.loop import train
 from stages.lib.training.validation import Validation
 
 Make = Callable[..., FaceSet]
@@ -38,9 +39,8 @@ class Run:
     def __init__(self, faces: FaceSet, checkpoint: Path, runtime: Runtime, settings: dict | None = None) -> None:
         torch.manual_seed(3)
         self.encoder = build_encoder("test_efficientnet", DIM, 32)
-        pixels = () if faces.parses is None else class_pixels(faces)
-        sizes = Sizes(DIM, len(faces.subjects), faces.templates.shape[1], self.encoder.taps, pixels)
-        self.objectives = Objectives(settings or BOTH, sizes)
+        task = Task(DIM, self.encoder.taps, False, faces, steps_per_epoch(len(faces), RECIPE.batch), RECIPE.seed)
+        self.objectives = Objectives(settings or BOTH, task)
         self.faces, self.checkpoint, self.runtime = faces, checkpoint, runtime
 
     def train(self, recipe: Recipe, validate: loop.Validate | None = None) -> list[dict[str, float]]:
@@ -86,13 +86,13 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
 
 def test_a_parse_is_learned_and_mirrored_with_its_face(make_faces: Make, tmp_path: Path, runtime: Runtime) -> None:
     faces = make_faces(parsed=True)
-    batch = loop._batch(faces, 0, replace(RECIPE, degraded=0.0, flip=1.0), "cpu")
+    batch = batch_of(faces, replace(RECIPE, degraded=0.0, flip=1.0), "cpu", 0)
     assert batch.parses is not None
-    known = batch.parses != IGNORE
+    known = batch.parses != UNKNOWN
     assert 0 < known.float().mean() < 1
     assert torch.equal((batch.images[:, 0] > 0.5)[known], batch.parses.bool()[known])
 
-    settings = {"identity": IDENTITY, "segmentation": {"weight": 1.0, "stride": 4}}
+    settings = {"identity": IDENTITY, "segmentation": {"weight": 1.0, "stride": 4, "balance": 1.0}}
     run = Run(faces, tmp_path / "parsed.pt", runtime, settings)
     history = run.train(replace(RECIPE, epochs=60, flip=0.0), lambda _: {})
     assert history[-1]["loss_segmentation"] < 0.15 * history[0]["loss_segmentation"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.losses.segmentation import IGNORE
+from stages.lib.classes import UNKNOWN
+from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.training.data import FaceSet
 
 DIM = 16
@@ -28,7 +29,7 @@ def make_faces() -> Callable[..., FaceSet]:
         darker = [clean // (2 + v) for v in range(variants)]
         templates = random.normal(size=(count, DIM))
         bright = (clean[..., 0] > 127).astype(np.uint8)
-        bright[3::4] = IGNORE
+        bright[3::4] = UNKNOWN
         return FaceSet(
             np.concatenate([clean, *darker]),
             count * (1 + np.arange(variants)) + np.arange(count)[:, None],
@@ -36,6 +37,8 @@ def make_faces() -> Callable[..., FaceSet]:
             tuple(f"p{n}" for n in range(count // 2)),
             (templates / np.linalg.norm(templates, axis=1, keepdims=True)).astype(np.float32),
             np.concatenate([bright] * (1 + variants)) if parsed else None,
+            ids=tuple(f"{n:02d}" for n in range(count)),
+            landmarks=np.tile(ARCFACE_TEMPLATE.astype(np.float32), (count, 1, 1)),
         )
 
     return make

@@ -1,0 +1,37 @@
+"""Which parts of the face are covered: a map that ships with the embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from stages.lib.classes import COVERS
+from stages.lib.errors import ConfigError
+from stages.lib.objectives.base import Batch, Task, Term, View
+
+
+class Objective(Term):
+    """Binary cross-entropy of each cell of the last feature map with the share of it that is covered.
+
+    A pixel of unknown class counts as bare: only faces that were covered on purpose come without a segmentation, and
+    of those the cover is known.
+    """
+
+    @classmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset({"parses"})
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        if not task.occlusion:
+            raise ConfigError("the student was built without the head that tells what is covered")
+
+    def forward(self, view: View, batch: Batch) -> Tensor:
+        assert view.occlusion is not None and batch.parses is not None
+        covered = sum((batch.parses == label).float() for label in COVERS)
+        assert isinstance(covered, Tensor)
+        share = F.adaptive_avg_pool2d(covered[:, None], (view.occlusion.shape[1], view.occlusion.shape[2]))[:, 0]
+        return F.binary_cross_entropy_with_logits(view.occlusion.float(), share)
