@@ -270,6 +270,19 @@ class Selective(Term):
     beta: Annotated[float, Field(ge=0, le=100)] = Field(description="pull between neighbours, to the same answer")
 
 
+class Consistency(Term):
+    form: Literal["A", "B", "C", "fixed"] = Field(
+        description="margin by likeness to the clean template, by the teacher's reading of the degraded face "
+        "(teach.variants), by the norm, or fixed"
+    )
+    scale: Positive = Field(description="of the cosines before the softmax")
+    margin: Weight = Field(description="largest margin, radians")
+    soft: Weight = Field(description="times the divergence from the teacher's soft classes")
+    relation: Weight = Field(description="times the cross-entropy with the teacher's likeness to other faces")
+    queue: Count = Field(description="other faces that a step compares with")
+    trainable: bool = Field(description="let the teacher's class weights learn on, as a control")
+
+
 class Occlusion(Term):
     """A map of what is covered, which ships with the embedding."""
 
@@ -279,15 +292,16 @@ class Objectives(Section):
     template: Template | None = Field(default=None, description="MaskInv: to the teacher's template of the clean face")
     segmentation: Segmentation | None = Field(default=None, description="Seg-Distilled-ID: parse the face as well")
     selective: Selective | None = Field(default=None, description="SKD: to the templates of chosen faces")
+    consistency: Consistency | None = Field(default=None, description="CCFace: into the class that the teacher saw")
     occlusion: Occlusion | None = Field(default=None, description="tell what is covered; ships")
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Objectives:
         # segmentation or occlusion alone tell no two people apart, and chosen faces alone may be few
-        telling = (self.identity, self.template)
+        telling = (self.identity, self.template, self.consistency)
         if not any(term is not None and term.weight > 0 and term.start == 0 for term in telling):
             raise ValueError(
-                "neither identity nor template has a weight from the start: nothing tells people apart"
+                "neither identity nor template nor consistency has a weight from the start: nothing tells people apart"
             )
         return self
 

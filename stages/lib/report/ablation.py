@@ -16,6 +16,7 @@ AIMS: Final[Mapping[str, tuple[str, ...]]] = {
     "template": ("mask",),  # MaskInv
     "occlusion": ("mask", "occlusion"),
     "selective": ("low_resolution",),  # SKD
+    "consistency": ("low_resolution",),  # CCFace
     "segmentation": ("pose",),  # Seg-Distilled-ID
 }
 """Objective -> the families of conditions (`conditions.family_of`) that it is there for."""

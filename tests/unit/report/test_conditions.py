@@ -106,5 +106,5 @@ def test_names_of_conditions_are_read_back(condition: str, label: str, family: s
 
 def test_every_objective_but_identity_is_there_for_something() -> None:
     assert set(AIMS) <= set(Objectives.model_fields)
-    assert aims_of(["identity", "selective", "template"]) == ("low_resolution", "mask")
+    assert aims_of(["identity", "consistency", "template", "selective"]) == ("low_resolution", "mask")
     assert {a for aims in AIMS.values() for a in aims} <= {*OPERATORS, "pose"}
