@@ -84,17 +84,17 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     Raises:
         ConfigError: the backbone is unknown, or its embedding does not fit the teacher's templates.
     """
-    operators = sorted(inputs.operators.items()) if params.fresh else []
-    key = fingerprint(student.model_dump_json(), params.model_dump_json(), operators, inputs.content_id, code_version())
+    inputs = inputs if params.fresh else replace(inputs, operators={})
+    settings = (student.model_dump_json(), params.model_dump_json(), sorted(inputs.operators.items()))
+    key = fingerprint(*settings, inputs.content_id, code_version())
     workspace = runtime.scratch / "distill" / name / key
     arrays = only_folder(runtime.scratch / "faces", fingerprint(inputs.content_id, code_version()))
     job = Job(name, student, params, inputs, workspace, arrays)
     faces, _ = job.learnt(runtime), job.unseen(runtime)  # unpacked here once, then shared by all seeds
-
     processes = _processes(len(params.seeds), runtime)
-    threads = max(1, runtime.threads // processes)
-    lines = [replace(runtime, threads=threads, line=line) for line in range(len(params.seeds))]
-    for _ in run_jobs([partial(_train, job, *part) for part in zip(params.seeds, lines, strict=True)], processes):
+    narrow = replace(runtime, threads=max(1, runtime.threads // processes))
+    seeds = [partial(_train, job, seed, replace(narrow, line=n)) for n, seed in enumerate(params.seeds)]
+    for _ in run_jobs(seeds, processes):
         pass
     done = workspace / "done"
     histories = pd.concat([pd.read_csv(done / f"seed-{seed}" / HISTORY) for seed in params.seeds])
@@ -131,9 +131,9 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     occlusion = "occlusion" in active(settings)
     encoder = build_encoder(student.backbone, student.embedding, student.output_stride, occlusion)
     steps = steps_per_epoch(len(faces), params.batch)
+    torch.manual_seed(seed)  # again: a head that only the treatment has must not move the control's class centres
     objectives = Objectives(settings, Task(student.embedding, encoder.taps, occlusion, faces, steps, seed))
-    operators = job.inputs.operators if params.fresh else {}
-    recipe = Recipe(seed=seed, operators=operators, **params.model_dump(exclude={"seeds", "fresh"}))
+    recipe = Recipe(seed=seed, operators=job.inputs.operators, **params.model_dump(exclude={"seeds", "fresh"}))
     checkpoint = job.workspace / f"seed-{seed}.pt"
     history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, f"{job.name} seed {seed}")
     provenance = {

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 from stages.lib.errors import ConfigError
 from stages.lib.report.ablation import aims_of
 from stages.lib.report.candidates import (
+    INT8,
     Candidate,
     int8_candidate,
     peer_candidate,
@@ -114,7 +115,8 @@ def compare(
 def _candidates(
     params: Evaluate, students: Mapping[str, Student], inputs: EvaluateInputs, runtime: Runtime
 ) -> list[Candidate]:
-    clash = ({TEACHER, *NOT_MODELS} & {*students, *params.peers}) | (set(students) & set(params.peers))
+    ours = {TEACHER, *NOT_MODELS, *(f"{name}{INT8}" for name in params.int8)}
+    clash = (ours & {*students, *params.peers}) | (set(students) & set(params.peers))
     if clash:
         raise ConfigError(f"{sorted(clash)} under students or evaluate.peers: the report needs another name")
     if not inputs.teacher.is_dir():

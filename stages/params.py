@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -193,6 +193,12 @@ class Term(Section):
     weight: Weight = Field(description="times the loss; 0 switches it off")
     start: Share = Field(default=0.0, description="share of the training after which it takes part")
     ramp: Share = Field(default=0.0, description="share of the training over which its weight then rises to the full")
+
+    @model_validator(mode="after")
+    def _it_begins_and_reaches_its_weight(self) -> Self:
+        if self.start == 1 or self.start + self.ramp > 1:
+            raise ValueError(f"start {self.start:g} and ramp {self.ramp:g} end after the training: lower them")
+        return self
 
 
 class Identity(Term):
@@ -384,6 +390,18 @@ class Params(Section):
             raise ValueError(f"evaluate.int8 names no student: {sorted(nobody)}")
         if self.evaluate.int8 and self.export.int8 is None:
             raise ValueError("evaluate.int8 asks for files that export.int8 leaves out: empty one or set the other")
+        return self
+
+    @model_validator(mode="after")
+    def _form_b_has_its_templates(self) -> Params:
+        for name, student in self.students.items():
+            term = student.objectives.consistency
+            asked = term is not None and term.weight > 0 and term.form == "B"
+            if asked and (self.distill.fresh or not self.teach.variants):
+                raise ValueError(
+                    f"students.{name}: consistency of form B asks the teacher about the training variants: set "
+                    "teach.variants to true and distill.fresh to false"
+                )
         return self
 
     @model_validator(mode="after")

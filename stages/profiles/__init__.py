@@ -48,6 +48,7 @@ def apply(*names: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
     """
     yaml = YAML()  # round trip: keeps comments and order
     yaml.width = 200  # an objective stays on its line
+    read_yaml(path)  # says what is wrong with the file, if anything is
     document = yaml.load(path.read_text())
     wanted = {key: value for name in ("default", *names) for key, value in _leaves(read(name))}
     changes = {}
@@ -61,7 +62,7 @@ def apply(*names: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
         if section.get(last) != value:
             changes[".".join(key)] = (section.get(last), value)
             section[last] = _styled(value)
-            if beside := section.ca.items.get(last):
+            if (beside := section.ca.items.get(last)) and beside[2]:
                 beside[2].column = _COMMENTS  # a long value has pushed it away, and it must come back
     text = io.StringIO()
     yaml.dump(document, text)

@@ -120,8 +120,8 @@ def test_the_whole_graph_runs_once(project: Project) -> None:
     shipped = project.root / "data/exported/unified"
     assert verify_golden(shipped / "model.onnx", shipped / "golden.npz").cosine.min() > 0.9999
     metrics = json.loads((project.root / "data/reports/metrics.json").read_text())
-    assert {"teacher", "unified", "unified int8", "control"} <= set(metrics)
-    assert set(metrics["difference"]) == {"unified"}
+    assert {"teacher", "unified", "unified_int8", "control"} <= set(metrics)
+    assert set(metrics["difference"]) == {"unified", "unified_int8"}
     assert (project.root / REPORT).is_file()
     assert (project.root / "data/reference/profile.json").is_file()
 

@@ -278,7 +278,7 @@ def test_every_treatment_is_judged_against_each_control_over_the_seeds_that_both
 def test_the_ablation_table_has_a_row_a_control_and_a_column_a_condition_of_the_method(world):
     page = (world.destination / "report" / "report.html").read_text()
     section = page[page.index("Ablation: good") : page.index("</table>", page.index("Ablation: good"))]
-    headings = ["clean, all test people", "blur 1", "blur 2", "blur 1, both faces", "blur 2, both faces"]
+    headings = ["clean, people of the grid", "blur 1", "blur 2", "blur 1, both faces", "blur 2, both faces"]
     assert [section.count(f'<th scope="col">{h}</th>') for h in headings] == [1] * 5
     assert section.count('<th scope="col">') == 6
     assert [section.count(f'<th scope="row">minus {c}</th>') for c in ("plain", "middling")] == [1, 1]

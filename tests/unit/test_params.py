@@ -102,6 +102,14 @@ INVALID: dict[str, tuple[str, Any, str]] = {
     "no objective": ("students.control.objectives.identity.weight", 0.0, r"control\.objectives: .*tells people apart"),
     "late objective": ("students.control.objectives.identity.start", 0.5, r"control\.objectives: .*tells people apart"),
     "unknown objective": ("students.control.objectives.magic", {"weight": 1.0}, r"objectives\.magic: Extra inputs"),
+    "form B without its templates": (
+        "students.unified.objectives.consistency.form",
+        "B",
+        r"students\.unified: consistency of form B .*teach\.variants",
+    ),
+    "a term that never begins": ("students.unified.objectives.template.start", 1.0, r"template: .*end after"),
+    "a term that never rises": ("students.unified.objectives.template.ramp", 1.5, r"template\.ramp: .*less than or"),
+    "unknown int8 student": ("evaluate.int8", ["nobody"], r"evaluate\.int8 names no student"),
     "unknown shipped student": ("reference.student", "nobody", r"reference\.student names no student: 'nobody'"),
     "no student": ("students", {}, "students"),
 }

@@ -53,6 +53,15 @@ def test_comments_and_other_keys_survive(params: Path, name: str) -> None:
     assert [line.partition("#")[2] for line in params.read_text().splitlines() if "#" in line] == comments
 
 
+def test_a_comment_of_ones_own_under_a_key_is_no_obstacle(params: Path) -> None:
+    params.write_text(params.read_text().replace("students:\n", "students:\n  # mine\n"))
+    apply("lfw", path=params)
+    assert load(params).students["unified"].embedding == 512
+    params.write_text("a: [")
+    with pytest.raises(ConfigError, match=r"params\.yaml"):
+        apply("lfw", path=params)
+
+
 def test_a_profile_that_does_not_fit_leaves_the_file_alone(params: Path) -> None:
     with pytest.raises(ConfigError, match="no profile 'huge'"):
         apply("huge", path=params)

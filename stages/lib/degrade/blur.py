@@ -28,7 +28,7 @@ def gaussian(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
     sigma = torch.from_numpy(params["sigma"].astype(np.float64))
     kernel = quantise(get_gaussian_kernel1d(window, sigma.unsqueeze(1)).numpy())
     kernel = kernel[:, kernel.any(axis=0)]  # of small sigmas most weights are zeros; those left are still centred
-    return to_uint8(_convolve(_convolve(images.float(), kernel[:, None, :]), kernel[:, :, None]))
+    return to_uint8(convolve(convolve(images.float(), kernel[:, None, :]), kernel[:, :, None]))
 
 
 def motion_sample(u: Uniform) -> Params:
@@ -37,20 +37,28 @@ def motion_sample(u: Uniform) -> Params:
 
 
 def motion(images: Tensor, params: Params, landmarks: Landmarks) -> Tensor:
-    """Blur each face along its own straight path.
-
-    Nine tenths of a kernel are zeros, so the face is added up from shifted copies of itself instead of convolved.
-    """
+    """Blur each face along its own straight path."""
     kernel = line_kernel(params["length"], params["angle"])
-    flat = quantise(kernel.reshape(len(kernel), -1))
+    weights = quantise(kernel.reshape(len(kernel), -1)).reshape(kernel.shape)
+    blurred = convolve(images.float(), weights) if images.is_cuda else shifted(images.float(), weights)
+    return to_uint8(blurred)
+
+
+def shifted(images: Tensor, weights: NDArray[np.float32]) -> Tensor:
+    """As `convolve`, from shifted copies: nine tenths of a line's weights are zeros, which a CPU can spare itself.
+
+    Args:
+        images: (N, 3, 112, 112) float32 of whole pixels.
+        weights: (N, MAX_LENGTH, MAX_LENGTH) in units of `fixed_point.UNIT`.
+    """
     rim = MAX_LENGTH // 2
-    padded = pad(images.float(), (rim, rim, rim, rim), "reflect")
-    sums = torch.zeros_like(images, dtype=torch.float32)
-    for face, total, weights in zip(padded, sums, flat, strict=True):
-        for place in np.flatnonzero(weights).tolist():
+    padded = pad(images, (rim, rim, rim, rim), "reflect")
+    sums = torch.zeros_like(images)
+    for face, total, weight in zip(padded, sums, weights.reshape(len(weights), -1), strict=True):
+        for place in np.flatnonzero(weight).tolist():
             y, x = divmod(place, MAX_LENGTH)
-            total.add_(face[:, y : y + SIDE, x : x + SIDE], alpha=float(weights[place]))
-    return to_uint8(to_pixels(sums))
+            total.add_(face[:, y : y + SIDE, x : x + SIDE], alpha=float(weight[place]))
+    return to_pixels(sums)
 
 
 def line_kernel(length: NDArray[np.float64], angle: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -72,7 +80,8 @@ def line_kernel(length: NDArray[np.float64], angle: NDArray[np.float64]) -> NDAr
     return weight / weight.sum(axis=(1, 2), keepdims=True)
 
 
-def _convolve(images: Tensor, kernel: NDArray[np.float32]) -> Tensor:
+def convolve(images: Tensor, kernel: NDArray[np.float32]) -> Tensor:
+    """Whole pixels of (N, 3, 112, 112) faces under a kernel each, (N, h, w) in units of `fixed_point.UNIT`."""
     weights = torch.from_numpy(kernel).to(images.device)
     # The rounding takes back the error of a convolution that does not sum term by term.
     return to_pixels(filter2d(images, weights, border_type="reflect").round_())

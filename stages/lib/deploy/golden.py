@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -96,5 +97,5 @@ def _read(path: Path) -> tuple[Faces, Inspection]:
         with np.load(path, allow_pickle=False) as golden:
             arrays = dict(golden)
         return arrays.pop("faces"), Inspection(**arrays)
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
         raise ConfigError(f"{path} holds no golden vectors: {error}; run the export stage") from error

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stages.lib.classes import UNKNOWN
+from stages.lib.classes import COVERS, UNKNOWN
 from stages.lib.errors import ConfigError
 
 
@@ -67,6 +67,17 @@ def inverse_frequency(counts: Tensor, balance: float = 1.0) -> Tensor:
     shares = counts / counts.sum()
     weights = torch.where(occurs, shares.clamp(min=1e-12) ** -balance, 0.0)
     return weights / (weights * shares).sum()
+
+
+def without_covers_alone(labels: Tensor) -> Tensor:
+    """Labels (N, H, W) with `UNKNOWN` all over a face of which only its cover is known, which would teach nothing else.
+
+    A photograph without a segmentation on which a mask was drawn is such a face.
+    """
+    bare = labels != UNKNOWN
+    for cover in COVERS:
+        bare &= labels != cover
+    return torch.where(bare.flatten(1).any(1)[:, None, None], labels, UNKNOWN)
 
 
 def resample_labels(labels: Tensor, height: int, width: int) -> Tensor:

@@ -16,8 +16,8 @@ from stages.lib.objectives.base import Batch, Task, Term, View
 class Objective(Term):
     """Binary cross-entropy of each cell of the last feature map with the share of it that is covered.
 
-    A pixel of unknown class counts as bare: only faces that were covered on purpose come without a segmentation, and
-    of those the cover is known.
+    A pixel of unknown class counts as bare. Photographs come without a segmentation, so a real hand before a face is
+    learnt as bare; what was drawn on them is known.
     """
 
     @classmethod

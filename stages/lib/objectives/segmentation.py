@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.lib.classes import COVERS, UNKNOWN
-from stages.lib.losses.segmentation import inverse_frequency, parse_loss, resample_labels
+from stages.lib.losses.segmentation import inverse_frequency, parse_loss, resample_labels, without_covers_alone
 from stages.lib.models.parser import FaceParser
 from stages.lib.objectives.base import Batch, Task, Term, View
 from stages.lib.training.data import class_pixels
@@ -33,13 +32,5 @@ class Objective(Term):
     def forward(self, view: View, batch: Batch) -> Tensor:
         logits = self.decoder([tap.float() for tap in view.features])
         assert batch.parses is not None
-        labels = resample_labels(_parsed(batch.parses), *logits.shape[2:])
+        labels = resample_labels(without_covers_alone(batch.parses), *logits.shape[2:])
         return parse_loss(logits, labels, self.class_weights)
-
-
-def _parsed(labels: Tensor) -> Tensor:
-    """Labels (B, H, W) without the faces of which only the cover is known: they would teach that all is cover."""
-    bare = labels != UNKNOWN
-    for cover in COVERS:
-        bare &= labels != cover
-    return torch.where(bare.flatten(1).any(1)[:, None, None], labels, UNKNOWN)

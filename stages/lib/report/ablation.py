@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from stages.lib.report.conditions import ALL, DEGRADED
+from stages.lib.report.conditions import ALL, CLEAN, DEGRADED, family_of
 from stages.lib.report.files import headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.tables import Sheet, difference_cell
@@ -51,10 +51,15 @@ def ablation_tables(findings: Findings, name: str) -> list[Ablation]:
     """
     families = {operator_label(aim): own for aim in findings.aims.get(name, ()) if (own := findings.own(aim))}
     return [
-        Ablation(metric_label(metric), aim, _sheet(findings, name, [ALL, *own], metric))
+        Ablation(metric_label(metric), aim, _sheet(findings, name, [_clean(own), *own], metric))
         for metric in headline_metrics(findings)
         for aim, own in (families or {"degraded": [c for c in findings.columns if c == DEGRADED]}).items()
     ]
+
+
+def _clean(conditions: list[str]) -> str:
+    """The clean faces of the people that the conditions are of: everyone in the pose buckets, in cells the grid's."""
+    return ALL if conditions and family_of(conditions[0]) == "pose" else CLEAN
 
 
 def _sheet(findings: Findings, name: str, conditions: list[str], metric: str) -> Sheet:

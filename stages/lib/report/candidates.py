@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import onnx
 
+from stages.lib.deploy.metadata import parse
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import fingerprint, sha256_file
@@ -20,6 +21,9 @@ from stages.lib.models.embedder import Embedder
 from stages.lib.models.teacher import ABOUT, MODEL, open_onnx, open_teacher
 
 Role = Literal["teacher", "student", "peer"]
+
+INT8: Final = "_int8"
+"""Ends the name of a student's int8 file."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Candidate:
         megabytes: size of the file, 1 MB = 2^20 bytes.
         parameters: weights stored in the file.
         shipped: whether this file is the one that leaves the house under its name.
+        thresholds: by false match rate, as the file itself states them; empty where it states none.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Candidate:
     megabytes: float
     parameters: int
     shipped: bool = True
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -83,12 +89,7 @@ def student_candidates(name: str, controls: tuple[str, ...], folder: Path, threa
     Raises:
         ConfigError: the folder is not what the export stage writes.
     """
-    try:
-        shipped = json.loads((folder / "model.json").read_text())["shipped"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{folder / 'model.json'} does not name the seed that ships ({error}); export again"
-        ) from error
+    shipped = _shipped(folder)
     files = {int(file.stem.removeprefix("seed-")): file for file in (folder / "replicas").glob("seed-*.onnx")}
     if shipped not in {file.stem for file in files.values()}:
         raise ConfigError(f"{folder / 'replicas'} lacks {shipped}.onnx, which ships; export again")
@@ -103,13 +104,14 @@ def student_candidates(name: str, controls: tuple[str, ...], folder: Path, threa
             megabytes=_megabytes(file),
             parameters=stored_weights(file),
             shipped=file.stem == shipped,
+            thresholds=_thresholds(file),
         )
         for seed, file in sorted(files.items())
     ]
 
 
 def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
-    """The int8 file that ships beside a student's float32 one, a model of its own: `<name> int8`, without a control.
+    """The int8 file that ships beside a student's float32 one: `<name>_int8`, judged against that one's same seed.
 
     Args:
         name: of the student.
@@ -122,8 +124,17 @@ def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
     file = folder / "model.int8.onnx"
     if not file.is_file():
         raise ConfigError(f"{file} is missing: set export.int8 in params.yaml and export again")
-    opener, parameters = partial(FaceModel, file, threads), stored_weights(folder / "model.onnx")
-    return Candidate(f"{name} int8", "student", None, (), sha256_file(file), opener, _megabytes(file), parameters)
+    return Candidate(
+        name=f"{name}{INT8}",
+        role="student",
+        seed=int(_shipped(folder).removeprefix("seed-")),
+        controls=(name,),
+        identity=sha256_file(file),
+        open=partial(FaceModel, file, threads),
+        megabytes=_megabytes(file),
+        parameters=stored_weights(folder / "model.onnx"),
+        thresholds=_thresholds(file),
+    )
 
 
 def peer_candidate(name: str, model: str, contract: str, threads: int, sha256: str | None = None) -> Candidate:
@@ -147,6 +158,21 @@ def stored_weights(path: Path) -> int:
     held = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
     tensors = onnx.load(path, load_external_data=False).graph.initializer
     return sum(math.prod(t.dims) for t in tensors if t.dims and t.data_type in held)
+
+
+def _shipped(folder: Path) -> str:
+    try:
+        name: str = json.loads((folder / "model.json").read_text())["shipped"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"{folder / 'model.json'} does not name the seed that ships ({error}); export again"
+        ) from error
+    return name
+
+
+def _thresholds(file: Path) -> dict[str, float]:
+    metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
+    return {rate: threshold.cosine for rate, threshold in parse(metadata, str(file)).thresholds.items()}
 
 
 def _reopen(model: str, contract: str, threads: int) -> Embedder:

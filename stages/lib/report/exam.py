@@ -37,8 +37,8 @@ class Rules:
     fmr_targets: tuple[float, ...]
     both: tuple[str, ...]
 
-    def trial(self, people: pa.ChunkedArray) -> Trial:
-        """Comparisons among faces, from (N,) the person of each.
+    def trial(self, people: pa.ChunkedArray, source: str | None = None) -> Trial:
+        """Comparisons among faces, from (N,) the person of each; of another source than the test people's if named.
 
         Raises:
             ConfigError: the people allow no comparison.
@@ -47,9 +47,12 @@ class Rules:
         trial = Trial.of(subject, self.max_impostors, self.replicates, self.seed)
         genuine = trial.protocol.genuine
         if genuine.all() or not genuine.any():
+            fix = "raise ingest.test_fraction or synthesize.grid_faces"
+            if source:
+                fix = f"take {source} out of ingest.more"
             raise ConfigError(
-                f"{len(subject)} test faces of {trial.protocol.subjects} people allow no comparison: evaluate needs "
-                "two people and one with two faces; raise ingest.test_fraction or synthesize.grid_faces"
+                f"{len(subject)} faces of {trial.protocol.subjects} {source or 'test'} people allow no comparison: "
+                f"evaluate needs two people and one with two faces; {fix}"
             )
         return trial
 
@@ -105,7 +108,7 @@ def set_exam(rules: Rules, aligned: Table, faces: pa.Table, grid: Grid, pairs: P
     poses: dict[str | None, Mapping[str, Trial]] = {None: posed}
     notes += more
     there = transfer_faces(aligned)
-    transfers = {source: rules.trial(rows["subject_id"]) for source, rows in there.items()}
+    transfers = {source: rules.trial(rows["subject_id"], source) for source, rows in there.items()}
     for source, trial in transfers.items():
         poses[source], more = pose_trials(trial, there[source], f"{TRANSFER}{source}_", source)
         notes += more

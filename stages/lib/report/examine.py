@@ -35,13 +35,15 @@ def examine(
     """
     rules, targets = exam.rules, exam.rules.fmr_targets
     freezing = f"threshold@{target_name(targets[0])}"
-    found = {ALL: measure(clean, clean, exam.everyone, targets)}
+    stated = model.thresholds.get(target_name(targets[0]))  # read from validation people, as in a deployment
+    found = {ALL: measure(clean, clean, exam.everyone, targets, stated)}
     scores = found[ALL].scores
     found[CLEAN] = found[ALL]
     if exam.subset is not exam.everyone:
         enrolled = clean[exam.grid.conditions[1].templates]
-        found[CLEAN] = measure(enrolled, enrolled, exam.subset, targets)
-    under = partial(measure, fmr_targets=targets, frozen=found[CLEAN].values[freezing])
+        found[CLEAN] = measure(enrolled, enrolled, exam.subset, targets, stated)
+    frozen = found[CLEAN].values[freezing] if stated is None else stated
+    under = partial(measure, fmr_targets=targets, frozen=frozen)
     for cell in exam.grid.degraded:
         found[cell.name] = under(clean[cell.templates], degraded[cell.probes], exam.subset)
     for cell in (cell for cell in exam.grid.degraded if cell.operator in rules.both):
@@ -57,7 +59,7 @@ def examine(
         genuine = np.tile(exam.subset.protocol.genuine, len(cells))
         curves.append(thinned_det(POOLED, np.concatenate([c.scores for c in cells]), genuine))
         found[DEGRADED] = mean_over(cells)
-    bands = fnmr_by_band(scores, exam.everyone, exam.covariates, found[ALL].values[freezing]) if _closer(model) else []
+    bands = fnmr_by_band(scores, exam.everyone, exam.covariates, frozen) if _closer(model) else []
     lists = {pairs.name: measure_list(clean, pairs, rules.replicates, rules.seed) for pairs in exam.lists}
     return ModelFindings(
         model,

@@ -35,7 +35,7 @@ def write_metrics(findings: Findings, path: Path) -> None:
             "megabytes": _rounded(model.megabytes),
             "parameters": model.parameters,
             "seeds": len(findings.of(name)),
-            "shipped": {k: _rounded(v) for k, v in shipped.items() if k.startswith("threshold@")},
+            "on_test_people": {k: _rounded(v) for k, v in shipped.items() if k.startswith("threshold@")},
             **{c: _flat(findings.estimate(name, c), metrics) for c in findings.columns},
         }
     content["difference"] = {

@@ -17,7 +17,7 @@ from stages.lib.classes import UNKNOWN, Label
 from stages.lib.codec import Pixels, decode, decode_classes
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
-from stages.lib.losses.segmentation import pixel_counts
+from stages.lib.losses.segmentation import pixel_counts, without_covers_alone
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 
@@ -176,7 +176,7 @@ def _parse(data: bytes | None) -> Pixels:
 
 
 def class_pixels(faces: FaceSet) -> tuple[int, ...]:
-    """Pixels of each `Label` in the faces and their variants, which wear masks that the clean faces may not.
+    """Pixels of each `Label` that `parse_loss` can see, in the faces and in their variants, which wear further masks.
 
     Raises:
         ConfigError: the faces were loaded without their segmentations, or a pixel is of no class.
@@ -184,7 +184,7 @@ def class_pixels(faces: FaceSet) -> tuple[int, ...]:
     if faces.parses is None:
         raise ConfigError("the faces were loaded without their segmentations")
     parts = (torch.from_numpy(np.array(faces.parses[i : i + 1024])) for i in range(0, len(faces.parses), 1024))
-    return tuple(torch.stack([pixel_counts(part, len(Label)) for part in parts]).sum(0).tolist())
+    return tuple(torch.stack([pixel_counts(without_covers_alone(part), len(Label)) for part in parts]).sum(0).tolist())
 
 
 def _variant_rows(parents: NDArray[np.int64], faces: int) -> NDArray[np.int64]:

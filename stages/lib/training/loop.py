@@ -29,6 +29,7 @@ class Progress:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)  # of the epoch under way
+    counts: dict[str, int] = field(default_factory=dict)  # of the steps in each sum: a term may begin late
 
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -76,13 +77,14 @@ def train(
         losses = _step(encoder, objectives, optimizer, batch)
         for name, value in losses.items():
             progress.sums[name] = progress.sums.get(name, 0.0) + value
+            progress.counts[name] = progress.counts.get(name, 0) + 1
         progress.step = step + 1
         if progress.step % per_epoch == 0:
-            means = {f"loss_{name}": value / per_epoch for name, value in progress.sums.items()}
+            means = {f"loss_{name}": value / progress.counts[name] for name, value in progress.sums.items()}
             encoder.eval()
             row = {"epoch": progress.step / per_epoch, "lr": optimizer.param_groups[0]["lr"], **means}
             progress.history.append({**row, **validate(encoder)})
-            progress.sums = {}
+            progress.sums, progress.counts = {}, {}
         if time.monotonic() - saved > CHECKPOINT_SECONDS or progress.step == total:
             _save(checkpoint, encoder, objectives, optimizer, progress)
             saved = time.monotonic()

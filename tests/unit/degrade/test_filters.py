@@ -13,7 +13,7 @@ from scipy.ndimage import correlate, gaussian_filter
 
 from stages.lib.degrade import OPERATORS, box_only, wrong_landmarker
 from stages.lib.degrade.affine import invert, remap
-from stages.lib.degrade.blur import MAX_LENGTH, line_kernel
+from stages.lib.degrade.blur import MAX_LENGTH, convolve, line_kernel, shifted
 from stages.lib.degrade.colour import monochrome
 from stages.lib.degrade.exposure import tone_curves
 from stages.lib.degrade.fixed_point import UNIT, quantise
@@ -82,6 +82,7 @@ def test_motion_blur_is_the_convolution_in_whole_numbers(faces) -> None:
     params = {"length": np.linspace(3.0, 19.0, 12), "angle": np.linspace(0.0, 180.0, 12)}
     ours = OPERATORS["motion_blur"].apply(faces.images, params, faces.landmarks).numpy()
     kernels = quantise(line_kernel(**params).reshape(12, -1)).reshape(12, MAX_LENGTH, MAX_LENGTH)
+    assert torch.equal(shifted(faces.images.float(), kernels), convolve(faces.images.float(), kernels))  # as on a GPU
     for image, made, kernel in zip(faces.images.numpy(), ours, kernels, strict=True):
         sums = [correlate(channel.astype(np.int64), kernel.astype(np.int64), mode="mirror") for channel in image]
         assert np.array_equal(made, (np.stack(sums) + UNIT // 2) // UNIT)

@@ -71,6 +71,10 @@ def test_golden_vectors_hold_and_tell(
         write_golden(golden, faces[:4], vectors)
         with pytest.raises(GateFailed, match=message):
             verify_golden(model, golden)
+    for damaged in (b"", first[:100], first[:300] + bytes(200) + first[500:]):
+        golden.write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"golden\.npz"):
+            verify_golden(model, golden)
     golden.write_bytes(first[:100])
     with pytest.raises(ConfigError, match=r"golden\.npz"):
         verify_golden(model, golden)

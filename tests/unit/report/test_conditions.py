@@ -88,6 +88,25 @@ def test_probe_degraded_pairs_are_all_mixed_and_both_degraded_pairs_never_a_face
     assert np.all(trial.protocol.left != trial.protocol.right)
 
 
+def test_a_model_is_held_to_the_threshold_that_its_file_states():
+    subject = np.repeat(np.arange(6), 4)
+    rows = np.arange(len(subject))
+    cell = Condition("blur-2", "blur", 2, rows, rows)
+    clean_cells = (Condition("clean_all", "clean", 0, rows, None), Condition("clean", "clean", 0, rows, None))
+    trial, rules = Trial.of(subject, 1000, 5, 0), Rules(0, 5, 1000, (0.01,), ())
+    exam = Exam(Grid((*clean_cells, cell), 24, 0), trial, trial, [], {}, {None: {}}, {}, rules)
+    faces = np.random.default_rng(0).normal(size=(24, 8)).astype(np.float32)
+    faces /= np.linalg.norm(faces, axis=1, keepdims=True)
+    pairs, genuine = trial.protocol, trial.protocol.genuine
+    scores = (faces[pairs.left] * faces[pairs.right]).sum(axis=1)
+    stating = Candidate("m", "student", 1, (), "", lambda: None, 0.0, 0, thresholds={"1e-2": 0.1})
+    silent = Candidate("m", "peer", None, (), "", lambda: None, 0.0, 0)
+    for model, threshold in ((stating, 0.1), (silent, measure(faces, faces, trial, (0.01,)).values["threshold@1e-2"])):
+        for name, found in examine(model, faces, faces, {}, exam).conditions.items():
+            if name != "degraded_mean":
+                assert found.values["fmr@frozen"] == pytest.approx((scores[~genuine] >= threshold).mean())
+
+
 @pytest.mark.parametrize(
     ("condition", "label", "family"),
     [
