@@ -1,6 +1,6 @@
 """How alike the cohort's people are to a recogniser, beside real ones: impostor and genuine cosines of both.
 
-    python tests/bench/cohort_likeness.py --lfw .scratch/lfw --model .scratch/edgeface_xs.onnx --out .scratch
+    python -m tests.bench.cohort_likeness --lfw .scratch/lfw --model .scratch/edgeface_xs.onnx --out .scratch
 
 Near-frontal, bare faces: of the cohort by its labels, of LFW's View 1 test people by the yaw that align measures.
 """

@@ -1,6 +1,6 @@
 """Pictures of the cohort per second, and peak memory: processes on the CPU, batches on a GPU where there is one.
 
-python tests/bench/cohort_speed.py --size 112
+python -m tests.bench.cohort_speed --size 112
 """
 
 from __future__ import annotations

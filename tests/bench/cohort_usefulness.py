@@ -1,6 +1,6 @@
 """What the cohort is good for: small networks trained on it, on real photographs, or on both.
 
-    python tests/bench/cohort_usefulness.py --lfw .scratch/lfw --out .scratch/usefulness
+    python -m tests.bench.cohort_usefulness --lfw .scratch/lfw --out .scratch/usefulness
 
 Every arm is trained with the margin loss alone (no teacher), for the same number of steps, and tested on people whom
 none of them saw: the 40 of ORL and the 1,711 of LFW's View 1 test list. Tables, faces and finished networks are kept

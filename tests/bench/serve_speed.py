@@ -1,6 +1,6 @@
 """Faces per CPU-second, size and weights of shipped students and of their peers, one thread, in one run.
 
-python tests/bench/serve_speed.py --peer .scratch/models/edgeface_xxs_q_dequant.onnx
+python -m tests.bench.serve_speed --peer .scratch/models/edgeface_xxs_q_dequant.onnx
 """
 
 from __future__ import annotations

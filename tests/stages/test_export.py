@@ -105,7 +105,7 @@ def test_the_threshold_that_ships_is_that_of_unseen_people(
     small = FaceModel(tmp_path / "out" / "model.int8.onnx")
     candidate = int8_candidate("small", tmp_path / "out", 1)
     (replica, _) = student_candidates("small", (), tmp_path / "out", 1)
-    assert (candidate.label, candidate.parameters) == ("small int8", replica.parameters)
+    assert (candidate.label, candidate.parameters) == ("small_int8, seed 1", replica.parameters)
     assert candidate.megabytes < replica.megabytes and candidate.identity != replica.identity
     assert set(small.contract.thresholds) == set(shipped.contract.thresholds)  # of its own scores
     assert small.contract.thresholds != shipped.contract.thresholds
