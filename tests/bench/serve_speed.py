@@ -5,7 +5,6 @@ python -m tests.bench.serve_speed --peer .scratch/models/edgeface_xxs_q_dequant.
 
 from __future__ import annotations
 
-import platform
 import time
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +25,7 @@ from stages.lib.models.contract import PRESETS
 from stages.lib.models.embedder import Embedder
 from stages.lib.report.candidates import stored_weights
 from stages.lib.table import Table
+from tests.bench.degrade_speed import machine
 
 ROUNDS, SECONDS = 3, 2.0
 
@@ -59,8 +59,7 @@ def main(
     files = sorted(exported.glob("*/model*.onnx"))
     models: dict[Path, Embedder] = {file: FaceModel(file) for file in files}
     models |= {file: AdoptedModel(file, PRESETS[contract]) for file in peer or []}
-    processor = platform.processor() or platform.machine()
-    grid = Grid(title=f"one thread of {processor}, onnxruntime {onnxruntime.__version__}")
+    grid = Grid(title=f"one thread of {machine('cpu')}, onnxruntime {onnxruntime.__version__}")
     for heading in ("model", "MB", "weights", "faces/s, batch 1", "faces/s, batch 64"):
         grid.add_column(heading, justify="left" if heading == "model" else "right")
     for file, model in models.items():
