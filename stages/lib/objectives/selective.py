@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -31,8 +32,12 @@ class Objective(Term):
         super().__init__()
         faces = task.faces
         self._ids = faces.ids
-        self._settings = SelectionSettings(keep_ratio, keep, gamma, beta, seed=task.seed)
-        self._selection = select(np.asarray(faces.templates), faces.labels, self._settings)
+        templates = np.asarray(faces.templates)
+        self._settings = SelectionSettings(keep_ratio, "graph", gamma, beta, seed=task.seed)
+        self._selection = select(templates, faces.labels, self._settings)
+        if keep != "graph":  # a control keeps as many as the method did, which neighbours may hold off its target
+            self._settings = replace(self._settings, kind=keep, keep_ratio=self._selection.ratio)
+            self._selection = select(templates, faces.labels, self._settings)
         self.register_buffer("kept", torch.from_numpy(self._selection.kept), persistent=False)
         self.regression = SelectiveRegression(task.embedding, faces.templates.shape[1])
 
@@ -42,7 +47,7 @@ class Objective(Term):
     def artefacts(self) -> Iterator[tuple[str, pa.Table]]:
         """`face_id`, `score` and `kept` of every training face, with the settings and ratio; rows of the adapter."""
         found = self._selection
-        about = {**vars(self._settings), "tau": found.tau, "ratio": found.ratio}
+        about = {**vars(self._settings), "tau": found.tau, "ratio": found.ratio, "forced": found.forced}
         rows = pa.table({"face_id": list(self._ids), "score": found.score, "kept": found.kept})
         yield SELECTION, rows.replace_schema_metadata({"selection": json.dumps(about, sort_keys=True)})
         yield ADAPTER, pa.table({"weights": list(self.regression.adapter.weight.detach().float().cpu().numpy())})

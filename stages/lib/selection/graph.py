@@ -1,6 +1,6 @@
 """Choose the samples whose teacher templates are worth copying, by a min-cut over a graph of neighbours.
 
-A sample is worth copying if its template lies near its own class and far from the classes around it. Samples
+A sample is worth copying if its template lies near the others of its class and far from the classes around it. Samples
 that are each other's neighbours are pulled to the same answer, so the choice follows dense regions and not the
 noise of single scores. With a_i in {0, 1} the energy is
 
@@ -86,12 +86,14 @@ class Selection:
         score: (N,) float32, representativeness less gamma times confusability; for `random` the lot, in (0, 1).
         tau: the score that separates worthy from unworthy, before neighbours pull.
         ratio: share kept.
+        forced: share kept for no merit of its own, so that its class keeps one.
     """
 
     kept: Bools
     score: NDArray[np.float32]
     tau: float
     ratio: float
+    forced: float
 
 
 def select(templates: Floats, labels: Ints, settings: SelectionSettings) -> Selection:
@@ -127,7 +129,8 @@ def select(templates: Floats, labels: Ints, settings: SelectionSettings) -> Sele
         edges = mutual_edges(templates, settings.neighbours)
     ratio = 1.0 if settings.kind == "all" else settings.keep_ratio
     kept, tau = meet_ratio(score, index, edges, settings.beta, ratio)
-    return Selection(kept, score.astype(np.float32), tau, float(kept.mean()))
+    worthy = minimise(score - tau, edges, settings.beta)
+    return Selection(kept, score.astype(np.float32), tau, float(kept.mean()), float((kept & ~worthy).mean()))
 
 
 def check(templates: Floats, labels: Ints) -> None:
@@ -158,24 +161,37 @@ def unary_score(templates: Floats, index: Ints, settings: SelectionSettings) -> 
         index: (N,) class in [0, C), each class with at least one sample.
         settings: gamma and the count of nearest classes.
     """
-    means = class_means(templates, index)
+    sums = class_sums(templates, index)
+    means = unit(sums)
     near = nearest(means, settings.neighbours_of_class)[0]
-    return representativeness(templates, index, means) - settings.gamma * confusability(templates, index, means, near)
+    return representativeness(templates, index, sums) - settings.gamma * confusability(templates, index, means, near)
 
 
-def class_means(templates: Floats, index: Ints) -> NDArray[np.float64]:
-    """(C, D) unit means of the classes; a class whose templates cancel out gets zeros."""
+def class_sums(templates: Floats, index: Ints) -> NDArray[np.float64]:
+    """(C, D) sums of the classes' templates."""
     count = len(index)
     members = csr_array((np.ones(count), (index, np.arange(count))), shape=(index.max() + 1, count))
-    sums = members @ templates
-    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return np.asarray(members @ templates, dtype=np.float64)
 
 
-def representativeness(templates: Floats, index: Ints, means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N,) cosine of each template with the mean of its class."""
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, D) rows of length 1; templates that cancelled each other out stay zeros."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def representativeness(templates: Floats, index: Ints, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) cosine of each template with the mean of the others of its class.
+
+    The mean leaves out the template itself, which would else speak for itself: most where a class has few, and
+    entirely where it has one. The only one of its class gets the median of the rest (0 if there is none), so that
+    nothing but its confusability tells it from others.
+    """
     value = np.empty(len(index))
-    for rows in blocks(len(index), means.shape[1]):
-        value[rows] = np.einsum("nd,nd->n", templates[rows], means[index[rows]])
+    for rows in blocks(len(index), sums.shape[1]):
+        others = unit(sums[index[rows]] - templates[rows])
+        value[rows] = np.einsum("nd,nd->n", templates[rows], others)
+    alone = np.bincount(index)[index] == 1
+    value[alone] = 0.0 if alone.all() else np.median(value[~alone])
     return value
 
 

@@ -12,7 +12,7 @@ import torch
 from stages.lib.losses.selective import selective_loss
 from stages.lib.objectives import Batch, Task, View
 from stages.lib.objectives.selective import ADAPTER, SELECTION, Objective
-from stages.lib.selection.graph import SelectionSettings, select
+from stages.lib.selection.graph import Kind, SelectionSettings, select
 from stages.lib.training.data import FaceSet
 from tests.unit.conftest import DIM
 
@@ -38,6 +38,15 @@ def test_the_choice_is_the_graphs_and_others_get_no_gradient(make_faces: Make) -
     assert term(View(raw[shuffled], []), part).item() == pytest.approx(expected.item())
 
 
+@pytest.mark.parametrize("keep", ["random", "unary"])
+def test_a_control_keeps_as_many_as_neighbours_let_the_graph_keep(make_faces: Make, keep: Kind) -> None:
+    faces = make_faces(count=20)
+    graph = select(faces.templates, faces.labels, SelectionSettings(0.6, beta=5.0))
+    assert graph.ratio != 0.6
+    term = Objective(Task(8, ((), ()), False, faces, 1, 3), keep=keep, keep_ratio=0.6, gamma=1.0, beta=5.0)
+    assert term.kept.float().mean().item() == pytest.approx(graph.ratio)
+
+
 def test_the_choice_and_the_adapter_stay_beside_the_student(make_faces: Make) -> None:
     faces = make_faces(count=20)
     term = Objective(Task(8, ((), ()), False, faces, 1, 3), keep="random", keep_ratio=0.6, gamma=1.0, beta=0.1)
@@ -46,7 +55,7 @@ def test_the_choice_and_the_adapter_stay_beside_the_student(make_faces: Make) ->
     assert selection["face_id"].to_pylist() == list(faces.ids)
     assert selection["kept"].to_pylist() == term.kept.tolist()
     about = json.loads(selection.schema.metadata[b"selection"])
-    assert (about["kind"], about["keep_ratio"], about["seed"]) == ("random", 0.6, 3)
+    assert (about["kind"], about["seed"]) == ("random", 3)
     assert about["ratio"] == pytest.approx(np.mean(selection["kept"].to_pylist()))
     adapter = np.stack(files[ADAPTER]["weights"].to_pylist())
     np.testing.assert_array_equal(adapter, term.regression.adapter.weight.detach().numpy())

@@ -40,10 +40,13 @@ def scores_in_loops(templates: Floats, labels: Ints, gamma: float, nearest: int)
         total = sum(row.astype(np.float64) for row in templates[labels == label])
         means[label] = total / np.linalg.norm(total)
     scores = []
-    for template, label in zip(templates, labels.tolist(), strict=True):
+    for row, (template, label) in enumerate(zip(templates, labels.tolist(), strict=True)):
+        rest = [i for i in np.flatnonzero(labels == label).tolist() if i != row]
+        mean = np.mean([templates[i].astype(np.float64) for i in rest], axis=0)
+        representative = float(template @ mean) / float(np.linalg.norm(mean))
         others = sorted((c for c in means if c != label), key=lambda c: -float(means[label] @ means[c]))
         confusable = max(float(template @ means[c]) for c in others[:nearest])
-        scores.append(float(template @ means[label]) - gamma * confusable)
+        scores.append(representative - gamma * confusable)
     return scores
 
 
@@ -68,6 +71,26 @@ def test_scores_equal_the_plain_loops() -> None:
         settings = SelectionSettings(0.5, "unary", gamma=gamma, neighbours_of_class=nearest)
         expected = scores_in_loops(templates, labels, gamma, nearest)
         np.testing.assert_allclose(select(templates, labels, settings).score, expected, atol=1e-6)
+
+
+def test_the_only_template_of_its_class_has_no_say_in_its_own_favour() -> None:
+    turns = np.deg2rad([0.0, 10.0, 30.0, 90.0, 200.0])  # three of one class, then two people with one picture each
+    templates, labels = np.stack([np.cos(turns), np.sin(turns)], axis=1), np.array([0, 0, 0, 1, 2])
+    index = np.unique(labels, return_inverse=True)[1]
+    found = graph.representativeness(templates, index, graph.class_sums(templates, index))
+    expected = np.cos(np.deg2rad([20.0, 5.0, 25.0]))
+    np.testing.assert_allclose(found[:3], expected)
+    np.testing.assert_allclose(found[3:], np.median(expected))
+    alone = np.arange(5)
+    assert not graph.representativeness(templates, alone, graph.class_sums(templates, alone)).any()
+
+
+def test_forced_are_those_that_stand_for_a_class_left_bare() -> None:
+    templates, labels = faces()
+    selection = select(templates, labels, SelectionSettings(0.5, "unary"))
+    worthy = selection.score > selection.tau
+    assert selection.forced == pytest.approx((selection.kept & ~worthy).mean())
+    assert select(templates, labels, SelectionSettings(1.0)).forced == 0.0
 
 
 def test_edges_join_mutual_neighbours_with_their_cosine() -> None:
