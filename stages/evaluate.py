@@ -19,6 +19,7 @@ from stages.lib.report.candidates import (
     teacher_candidate,
 )
 from stages.lib.report.conditions import grid_of
+from stages.lib.report.covers import look_for_covers, measure_covers
 from stages.lib.report.embeddings import EmbeddingCache
 from stages.lib.report.exam import Exam, Rules, set_exam
 from stages.lib.report.examine import examine
@@ -102,7 +103,11 @@ def compare(
     clean = cache.embed(aligned, TEST, models, runtime, "clean faces")
     degraded = cache.embed(variants, GRID, models, runtime, "degraded faces")
     elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
-    rows = list(zip(models, clean, degraded, elsewhere, strict=True))
+    bare = look_for_covers(aligned, TEST, models, runtime, "covers, clean")
+    hidden = look_for_covers(variants, GRID, models, runtime, "covers, degraded")
+    covers = {key: measure_covers(bare[key], hidden[key], grid.degraded, exam.subset) for key in bare}
+    of_model = [covers.get(model.identity, {}) for model in models]
+    rows = list(zip(models, clean, degraded, elsewhere, of_model, strict=True))
     found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)

@@ -22,7 +22,12 @@ _NO_SCORES = np.empty(0, np.float32)
 
 
 def examine(
-    model: Candidate, clean: Embeddings, degraded: Embeddings, elsewhere: Mapping[str, Embeddings], exam: Exam
+    model: Candidate,
+    clean: Embeddings,
+    degraded: Embeddings,
+    elsewhere: Mapping[str, Embeddings],
+    covers: Mapping[str, Measurement],
+    exam: Exam,
 ) -> ModelFindings:
     """Measure a model.
 
@@ -31,6 +36,7 @@ def examine(
         clean: (N, D) unit embeddings of the clean test faces.
         degraded: (M, D) of the degraded ones, rows as the conditions count them.
         elsewhere: source -> (K, D) of its faces, rows as its trial counts them.
+        covers: condition -> what the model's map of covers was worth; empty for a model without one.
         exam: what to measure.
     """
     rules, targets = exam.rules, exam.rules.fmr_targets
@@ -67,6 +73,7 @@ def examine(
         {name: _without_scores(measurement) for name, measurement in lists.items()},
         tuple(curves),
         tuple(bands),
+        covers,
     )
 
 

@@ -16,6 +16,7 @@ from stages.lib.report.pool import Difference, Estimate, single
 
 Figures = dict[str, object]
 RESULTS = ("model", "seed", "condition", "operator", "severity", "metric", "value", "low", "high")
+COVERS = ("cover_auc", "cover_right", "cover_found", "cover_true")
 DIFFERENCES = ("treatment", "control", "condition", "aim", "metric", "value", "low", "high", "seeds", "verdict")
 
 
@@ -45,6 +46,11 @@ def write_metrics(findings: Findings, path: Path) -> None:
         }
         for name in findings.treatments
     }
+    content["occlusion"] = {
+        name: {condition: _flat(figures, COVERS) for condition, figures in covers.items()}
+        for name in findings.names
+        if (covers := findings.estimate_covers(name))
+    }
     content["lists"] = {
         pairs.name: {n: _flat(findings.estimate_list(n, pairs.name), ("eer", "accuracy")) for n in findings.names}
         for pairs in findings.lists
@@ -73,11 +79,15 @@ def write_results(findings: Findings, path: Path) -> None:
                 for condition, measurement in found.conditions.items():
                     where = (condition, *place.get(condition, ("", "")))
                     yield from _long((name, found.model.seed, *where), single(measurement))
+                for condition, measurement in found.covers.items():
+                    where = (condition, *place.get(condition, ("", "")))
+                    yield from _long((name, found.model.seed, *where), single(measurement))
                 for pairs, measurement in found.lists.items():
                     yield from _long((name, found.model.seed, pairs, "", ""), single(measurement))
             for condition in findings.columns if len(findings.of(name)) > 1 else ():
                 where = (condition, *place.get(condition, ("", "")))
                 yield from _long((name, "mean", *where), findings.estimate(name, condition))
+                yield from _long((name, "mean", *where), findings.estimate_covers(name).get(condition, {}))
 
     _write_csv(path, RESULTS, rows())
 

@@ -26,6 +26,7 @@ class ModelFindings:
         lists: by name of the published list.
         curves: DET curves of the clean faces and of all degraded cells under one threshold.
         bands: FNMR by quality; empty for files that do not ship.
+        covers: condition -> what the map of covers was worth (`covers.measure_covers`); empty for a model without one.
     """
 
     model: Candidate
@@ -33,6 +34,7 @@ class ModelFindings:
     lists: dict[str, Measurement]
     curves: tuple[Curve, ...]
     bands: tuple[Band, ...]
+    covers: Mapping[str, Measurement]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,10 @@ class Findings:
     def estimate_list(self, name: str, pairs: str) -> dict[str, Estimate]:
         """Figures of a model on a published list."""
         return pooled([m.lists[pairs] for m in self.of(name)])
+
+    def estimate_covers(self, name: str) -> dict[str, dict[str, Estimate]]:
+        """Condition -> figures of a model's map of covers, mean over its seeds; empty for a model without one."""
+        return {c: pooled([m.covers[c] for m in self.of(name)]) for c in self.of(name)[0].covers}
 
     def difference(self, name: str, condition: str, control: str) -> dict[str, Difference]:
         """A treatment minus a control of its, over the seeds that both have; empty where they share none."""

@@ -18,6 +18,7 @@ from stages.lib.report.style import DARK, LIGHT, Draw, png
 from stages.lib.report.tables import (
     bands_table,
     by_condition_table,
+    covers_table,
     difference_table,
     frozen_table,
     headline_table,
@@ -72,6 +73,7 @@ def write_pages(findings: Findings, pictures: Sequence[Picture], folder: Path) -
         "ablations": {name: ablation_tables(findings, name) for name in findings.treatments},
         "differences": {pair: difference_table(findings, *pair) for pair in findings.comparisons},
         "scenarios": {name: table for name in findings.names if (table := scenario_table(findings, name))},
+        "covers": {name: table for name in findings.names if (table := covers_table(findings, name))},
         "frozen": frozen_table(findings),
         "lists": lists_table(findings, "eer", findings.lists),
         "accuracy": lists_table(findings, "accuracy", [pairs for pairs in findings.lists if pairs.folds > 1]),

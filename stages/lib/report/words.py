@@ -24,6 +24,10 @@ _METRICS: Final = {
     "fdr": "FDR",
     "genuine_mean": "genuine mean",
     "impostor_mean": "impostor mean",
+    "cover_auc": "AUC, covered against bare",
+    "cover_right": "cells told rightly, %",
+    "cover_found": "covered by the map, %",
+    "cover_true": "covered in truth, %",
 }
 OPERATORS: Final = {
     "clean": "the aligned face as it is",
