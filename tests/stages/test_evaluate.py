@@ -273,6 +273,8 @@ def test_every_treatment_is_judged_against_each_control_over_the_seeds_that_both
     own = {r["condition"] for r in rows if r["treatment"] == "good" and r["aim"] == "1"}
     assert own == {"blur-1", "blur-2", "both_blur-1", "both_blur-2"}
     assert {r["aim"] for r in rows if r["treatment"] == "middling"} == {"0"}
+    shown = {(r["condition"], r["metric"]): r["resolved"] for r in rows if r["treatment"] == "good"}
+    assert (shown["clean", "eer"], shown["clean", "fnmr@1e-2"], shown["clean", "fnmr@1e-3"]) == ("1", "1", "0")
 
 
 def test_the_ablation_table_has_a_row_a_control_and_a_column_a_condition_of_the_method(world):

@@ -17,7 +17,10 @@ from stages.lib.report.pool import Difference, Estimate, single
 Figures = dict[str, object]
 RESULTS = ("model", "seed", "condition", "operator", "severity", "metric", "value", "low", "high")
 COVERS = ("cover_auc", "cover_right", "cover_found", "cover_true")
-DIFFERENCES = ("treatment", "control", "condition", "aim", "metric", "value", "low", "high", "seeds", "verdict")
+DIFFERENCES = (
+    *("treatment", "control", "condition", "aim", "metric"),
+    *("value", "low", "high", "seeds", "verdict", "resolved"),
+)
 
 
 def headline_metrics(findings: Findings) -> tuple[str, ...]:
@@ -93,13 +96,19 @@ def write_results(findings: Findings, path: Path) -> None:
 
 
 def write_differences(findings: Findings, path: Path) -> None:
-    """Write each treatment minus each of its controls: `aim` is 1 in the conditions that its method is for."""
+    """Write each treatment minus each of its controls.
+
+    `aim` is 1 in the conditions that its method is for, `resolved` where both sides had the impostor pairs that the
+    figure's false match rate needs.
+    """
+
     rows = (
-        (name, control, c, int(c in own), metric, *_figures(d.estimate), d.seeds, d.verdict)
+        (name, control, c, int(c in own), metric, *_figures(d.estimate), d.seeds, d.verdict, int(resolved))
         for name, control in findings.comparisons
         for own in [{c for aim in findings.aims.get(name, ()) for c in findings.own(aim)}]
         for c in findings.columns
         for metric, d in findings.difference(name, c, control).items()
+        for resolved in [all(findings.resolved(side, c, metric) for side in (name, control))]
     )
     _write_csv(path, DIFFERENCES, rows)
 

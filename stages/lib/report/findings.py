@@ -163,8 +163,8 @@ class Findings:
         return found
 
     def resolved(self, name: str, condition: str, metric: str) -> bool:
-        """Whether a figure rests on enough impostor pairs in every seed; only a `fnmr@` may not."""
-        if not metric.startswith("fnmr@"):
+        """Whether a figure rests on enough impostor pairs in every seed; only an FNMR at a target may not."""
+        if not metric.startswith("fnmr@") or metric == "fnmr@frozen":
             return True
         flag = metric.replace("fnmr@", "resolved@")
         cells = [c.name for c in self.grid.degraded] if condition == DEGRADED else [condition]
