@@ -1,0 +1,94 @@
+"""Error versus discard: the golden vectors of the design, plain loops and properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.lib.metrics.bootstrap import subject_weights
+from stages.lib.metrics.edc import (
+    bootstrap_normalised_area,
+    error_versus_discard,
+    error_versus_discard_refitted,
+)
+
+QUALITY = np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.1, 0.95, 0.5, 0.4, 0.3])
+MATED = np.array([0.80, 0.75, 0.30, 0.10, 0.60, 0.20, 0.90, 0.45, 0.55, 0.35])
+IMPOSTOR_QUALITY = np.array([0.85, 0.75, 0.65, 0.25, 0.55, 0.15, 0.92, 0.45, 0.35, 0.05])
+IMPOSTOR = np.array([0.10, 0.20, 0.05, 0.45, 0.15, 0.52, 0.12, 0.30, 0.25, 0.58])
+
+
+def in_loops(mated: np.ndarray, quality: np.ndarray, threshold: float, fraction: float) -> float:
+    """FNMR with every whole group of lowest quality gone that fits into the fraction."""
+    kept = list(range(len(mated)))
+    for q in sorted(set(quality.tolist())):
+        rest = [i for i in kept if quality[i] > q]
+        if not rest or len(mated) - len(rest) > fraction * len(mated) + 1e-9:
+            break
+        kept = rest
+    return sum(mated[i] < threshold for i in kept) / len(kept)
+
+
+def test_golden_vector_of_variant_a() -> None:
+    curve = error_versus_discard(MATED, QUALITY, 0.5)
+    expected = [0.5, 0.4444, 0.375, 0.2857, 0.3333, 0.2, 0.25]
+    assert [curve.at(k / 10) for k in range(7)] == pytest.approx(expected, abs=1e-4)
+    assert (curve.area(0.2), curve.area(0.3)) == pytest.approx((0.094444, 0.131944), abs=1e-6)
+    areas = curve.normalised_area(0.2), curve.normalised_area(0.3)
+    assert areas == pytest.approx((0.944444, 0.879630), abs=1e-6)
+    assert (curve.misses, curve.resolved) == (5, False)
+
+
+def test_golden_vector_of_variant_b() -> None:
+    curve, thresholds = error_versus_discard_refitted(MATED, QUALITY, IMPOSTOR, IMPOSTOR_QUALITY, 0.1)
+    assert thresholds[:9:2] == pytest.approx([0.52, 0.52, 0.45, 0.30, 0.30])
+    assert curve.fnmr[:9:2] == pytest.approx([0.5, 0.4444, 0.375, 0.1429, 0.1667], abs=1e-4)
+    assert curve.misses == 5
+
+
+pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
+
+
+@given(pairs)
+def test_steps_equal_plain_loops_and_ties_leave_together(drawn: list[tuple[int, int]]) -> None:
+    mated, quality = np.array(drawn, float).T
+    curve = error_versus_discard(mated, quality, 5.0)
+    for fraction in (0.0, 0.1, 0.25, 0.5, 0.9):
+        assert curve.at(fraction) == pytest.approx(in_loops(mated, quality, 5.0, fraction))
+    fine = np.arange(3000) / 3000 * 0.3  # the area by a sum over thin slices
+    assert curve.area(0.3) == pytest.approx(np.mean([curve.at(f) for f in fine]) * 0.3, abs=2e-3)
+
+
+@given(pairs)
+def test_constant_quality_knows_nothing_the_score_knows_best_and_scales_do_not_matter(
+    drawn: list[tuple[int, int]],
+) -> None:
+    mated, quality = np.array(drawn, float).T
+    curve = error_versus_discard(mated, quality, 5.0)
+    blind = error_versus_discard(mated, np.zeros(len(mated)), 5.0)
+    oracle = error_versus_discard(mated, mated + np.arange(len(mated)) * 1e-6, 5.0)
+    mapped = error_versus_discard(mated, np.exp(quality), 5.0)
+    if curve.misses:
+        assert blind.normalised_area(0.2) == pytest.approx(1.0)
+        assert mapped.normalised_area(0.3) == pytest.approx(curve.normalised_area(0.3))
+    else:
+        assert np.isnan(curve.normalised_area(0.3))
+    for fraction in (0.0, 0.2, 0.6):
+        assert oracle.at(fraction) <= curve.at(fraction) + 1e-12
+
+
+def test_replicates_equal_the_pairs_of_copied_people() -> None:
+    draw = np.random.default_rng(0)
+    subject, mated, quality = draw.integers(0, 9, 80), draw.uniform(size=80), draw.integers(0, 12, 80) / 12
+    weights = subject_weights(9, 30, seed=1)
+    found = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, 0.3)
+    for row, value in zip(weights, found, strict=True):
+        rows = np.repeat(np.arange(80), row[subject])
+        assert error_versus_discard(mated[rows], quality[rows], 0.4).normalised_area(0.3) == pytest.approx(value)
+
+
+def test_scores_without_qualities_are_refused() -> None:
+    with pytest.raises(ValueError, match="one of each for every pair"):
+        error_versus_discard(MATED, QUALITY[:-1], 0.5)
