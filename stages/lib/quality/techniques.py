@@ -1,0 +1,131 @@
+"""Quality of training faces as published techniques state it, from embeddings that are there already.
+
+High is good. All but SER-FIQ read one unit embedding a face: teacher templates serve, and no network runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.lib.errors import ConfigError
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+Quality = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLOCK: Final = 1 << 22
+"""Numbers in one intermediate matrix, whatever the count of faces."""
+SDD_COSINES: Final = 24
+SDD_ROUNDS: Final = 12
+
+
+def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
+    """(N,) certainty ratio: how near its own class a face lies, for how near the nearest other one is.
+
+    CR = CCS / (NNCCS + 1 + 1e-9), with CCS the cosine to the own centre and NNCCS the largest to any other. The
+    released code leaves the + 1 out, and so divides by numbers around 0.
+
+    Source: CR-FIQA, Boutros et al., CVPR 2023, equations 3 to 6.
+
+    Args:
+        embeddings: (N, D) unit.
+        labels: (N,) class in [0, C).
+        centres: (C, D) unit: the classifier's weights, or the mean embeddings of the classes.
+
+    Raises:
+        ConfigError: fewer than two classes.
+    """
+    if len(centres) < 2:
+        raise ConfigError("CR-FIQA compares with the nearest other class: give at least two")
+    quality = np.empty(len(embeddings))
+    for rows in _blocks(len(embeddings), len(centres)):
+        cosine = np.asarray(embeddings[rows] @ centres.T, dtype=np.float64)
+        place = np.arange(len(cosine)), labels[rows]
+        own = cosine[place]
+        cosine[place] = -np.inf
+        quality[rows] = own / (cosine.max(axis=1) + 1.0 + 1e-9)
+    return quality
+
+
+def sdd_fiqa(embeddings: Floats, labels: Ints, seed: int) -> Quality:
+    """(N,) how far a face's genuine cosines lie from its impostor cosines, in [0, 1] over all faces.
+
+    The mean over rounds of the Wasserstein-1 distance between as many genuine and impostor cosines, drawn with
+    replacement. The only face of its person has no genuine cosine: it gets NaN.
+
+    Source: SDD-FIQA, Ou et al., CVPR 2021, equations 4 to 7.
+
+    Args:
+        embeddings: (N, D) unit.
+        labels: (N,) any whole numbers.
+        seed: of the draws; a face's depend on its row.
+
+    Raises:
+        ConfigError: no face has both a genuine and an impostor partner.
+    """
+    order = np.argsort(labels, kind="stable")
+    start = np.searchsorted(labels[order], labels, side="left")
+    count = np.searchsorted(labels[order], labels, side="right") - start
+    place = np.argsort(order, kind="stable") - start  # of each face among its person's
+    able = (count > 1) & (count < len(labels))
+    if not able.any():
+        raise ConfigError("SDD-FIQA needs people with two faces, and two people")
+    generator, quality = np.random.default_rng(seed), np.full(len(labels), np.nan)
+    size = SDD_ROUNDS * SDD_COSINES
+    for rows in _blocks(len(labels), size * embeddings.shape[1]):
+        first, own = start[rows, None], count[rows, None]
+        other = (place[rows, None] + 1 + _draw(generator, own - 1, size)) % np.maximum(own, 1)
+        genuine = order[first + other]
+        impostor = order[(first + own + _draw(generator, len(labels) - own, size)) % len(labels)]
+        left = embeddings[rows]
+        cosines = [np.einsum("nd,nkd->nk", left, embeddings[side], dtype=np.float64) for side in (genuine, impostor)]
+        quality[rows] = wasserstein(*(c.reshape(len(left), SDD_ROUNDS, SDD_COSINES) for c in cosines)).mean(axis=1)
+    quality[~able] = np.nan
+    return scaled(quality)
+
+
+def wasserstein(one: Floats, other: Floats) -> Quality:
+    """Wasserstein-1 distance of samples of one size, along the last axis: the mean gap of the sorted values."""
+    return np.abs(np.sort(one, axis=-1) - np.sort(other, axis=-1)).mean(axis=-1, dtype=np.float64)
+
+
+def ser_fiq(passes: Floats) -> Quality:
+    """(N,) how steady an embedding is under dropout: 2 / (1 + exp(mean distance of two passes)), in (0, 1].
+
+    Source: SER-FIQ, Terhoerst et al., CVPR 2020, equation 1, with distances averaged over the pairs.
+
+    Args:
+        passes: (M, N, D) unit embeddings of M >= 2 stochastic passes.
+    """
+    count, total = passes.shape[0], np.zeros(passes.shape[1])
+    for first in range(count - 1):
+        total += np.linalg.norm(passes[first] - passes[first + 1 :], axis=-1).sum(axis=0, dtype=np.float64)
+    return 2.0 / (1.0 + np.exp(total / (count * (count - 1) / 2)))
+
+
+def pair_label(cosine: Floats, slope: float = 16.0, centre: float = 0.4) -> Quality:
+    """What the worse face of a mated pair is worth: sigmoid(slope * (cosine - centre)), in (0, 1).
+
+    Source: LightQNet, Chen et al., IEEE SPL 2021; slope and centre as we read them.
+    """
+    return 1.0 / (1.0 + np.exp(-slope * (np.asarray(cosine, dtype=np.float64) - centre)))
+
+
+def scaled(quality: Quality) -> Quality:
+    """Stretched to [0, 1] over all faces, NaN left alone; zeros where all are equal."""
+    low, high = np.nanmin(quality), np.nanmax(quality)
+    return (quality - low) / (high - low) if high > low else quality - low
+
+
+def _draw(generator: np.random.Generator, below: NDArray[np.intp] | Ints, size: int) -> Ints:
+    """(n, size) whole numbers in [0, below) for (n, 1) bounds; 0 where there is none."""
+    return (generator.random((len(below), size)) * np.maximum(below, 1)).astype(np.int64)
+
+
+def _blocks(rows: int, width: int) -> Iterator[slice]:
+    step = max(1, BLOCK // width)
+    return (slice(start, start + step) for start in range(0, rows, step))
