@@ -29,7 +29,7 @@ def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
     CR = CCS / (NNCCS + 1 + 1e-9), with CCS the cosine to the own centre and NNCCS the largest to any other. The
     released code leaves the + 1 out, and so divides by numbers around 0.
 
-    Source: CR-FIQA, Boutros et al., CVPR 2023, equations 3 to 6.
+    Source: CR-FIQA, Boutros et al., CVPR 2023.
 
     Args:
         embeddings: (N, D) unit.
@@ -57,7 +57,7 @@ def sdd_fiqa(embeddings: Floats, labels: Ints, seed: int) -> Quality:
     The mean over rounds of the Wasserstein-1 distance between as many genuine and impostor cosines, drawn with
     replacement. The only face of its person has no genuine cosine: it gets NaN.
 
-    Source: SDD-FIQA, Ou et al., CVPR 2021, equations 4 to 7.
+    Source: SDD-FIQA, Ou et al., CVPR 2021.
 
     Args:
         embeddings: (N, D) unit.
@@ -96,7 +96,7 @@ def wasserstein(one: Floats, other: Floats) -> Quality:
 def ser_fiq(passes: Floats) -> Quality:
     """(N,) how steady an embedding is under dropout: 2 / (1 + exp(mean distance of two passes)), in (0, 1].
 
-    Source: SER-FIQ, Terhoerst et al., CVPR 2020, equation 1, with distances averaged over the pairs.
+    Source: SER-FIQ, Terhoerst et al., CVPR 2020; distances are averaged over the pairs.
 
     Args:
         passes: (M, N, D) unit embeddings of M >= 2 stochastic passes.
