@@ -71,12 +71,12 @@ def apply(*names: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
 
 
 def _styled(value: Any) -> Any:
-    """Lists, and maps of plain values, on one line; other maps with a line for each key."""
+    """Lists, and maps of single values, on one line; other maps with a line for each key."""
     if isinstance(value, list):
         styled: CommentedBase = CommentedSeq(value)
     elif isinstance(value, Mapping):
         styled = CommentedMap({key: _styled(inner) for key, inner in value.items()})
-        if any(isinstance(inner, Mapping) for inner in value.values()):
+        if any(isinstance(inner, (Mapping, list)) for inner in value.values()):
             return styled
     else:
         return value
