@@ -15,7 +15,9 @@ import pytest
 
 from stages import evaluate
 from stages.evaluate import EvaluateInputs, compare
+from stages.lib.classes import UNKNOWN, Label
 from stages.lib.codec import decode, encode_png
+from stages.lib.deploy.session import Inspection
 from stages.lib.errors import ConfigError
 from stages.lib.report import faces as face_pictures
 from stages.lib.report import headline
@@ -50,10 +52,20 @@ class FakeModel:
         norms = np.linalg.norm(raw, axis=1)
         return raw / norms[:, None], norms
 
+    def inspect(self, faces):
+        maps = faces[..., 0].reshape(len(faces), 7, 16, 7, 16).mean(axis=(2, 4), dtype=np.float32) / 255
+        return Inspection(*self.embed(faces), maps)
+
 
 def _face(rng: np.random.Generator, person: np.ndarray, spread: float) -> bytes:
     coarse = np.clip(person + rng.normal(0, spread, (8, 8, 3)), 0, 255).astype(np.uint8)
     return encode_png(np.ascontiguousarray(coarse.repeat(14, axis=0).repeat(14, axis=1)))
+
+
+def _covered(image: bytes) -> tuple[bytes, bytes]:
+    pixels, classes = decode(image).copy(), np.full((112, 112), UNKNOWN, np.uint8)
+    pixels[56:], classes[56:] = 255, Label.OCCLUDER
+    return encode_png(pixels), encode_png(classes)
 
 
 def _row(face: str, subject: str, image: bytes, split: str, **more: object) -> dict[str, object]:
@@ -98,6 +110,8 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
             for operator, severity in CELLS if split == "test" else (("random", 0),):
                 about = {"d_operator": operator, "d_severity": severity, "d_params": "{}", "d_seed": 1}
                 image = _face(rng, person, 45 + 15 * severity)
+                if operator == "noise":  # held before the lower half of the face, and white
+                    image, about["segmentation"] = _covered(image)
                 degraded.append(_row(f"{face}-{operator}-{severity}", subject, image, split, parent_id=face, **about))
     for number in range(4):  # people of another source, whom the comparisons above must not meet
         person = rng.uniform(60, 200, (8, 8, 3))
@@ -126,7 +140,16 @@ def _models() -> list[Candidate]:
     def model(name, role, seed, controls, noise, shipped=True):
         number = len(name) * 100 + (seed or 0)
         return Candidate(
-            name, role, seed, controls, f"{name}-{seed}", lambda: FakeModel(number, noise), 1.5, 123_456, shipped
+            name,
+            role,
+            seed,
+            controls,
+            f"{name}-{seed}",
+            lambda: FakeModel(number, noise),
+            1.5,
+            123_456,
+            shipped,
+            tells_covers=name == "good",
         )
 
     return [
@@ -274,7 +297,7 @@ def test_every_treatment_is_judged_against_each_control_over_the_seeds_that_both
     assert own == {"blur-1", "blur-2", "both_blur-1", "both_blur-2"}
     assert {r["aim"] for r in rows if r["treatment"] == "middling"} == {"0"}
     shown = {(r["condition"], r["metric"]): r["resolved"] for r in rows if r["treatment"] == "good"}
-    assert (shown["clean", "eer"], shown["clean", "fnmr@1e-2"], shown["clean", "fnmr@1e-3"]) == ("1", "1", "0")
+    assert [shown["clean", m] for m in ("eer", "fnmr@1e-2", "fnmr@frozen", "fnmr@1e-3", "tar@1e-3")] == list("11100")
 
 
 def test_the_ablation_table_has_a_row_a_control_and_a_column_a_condition_of_the_method(world):
@@ -304,6 +327,24 @@ def test_metrics_hold_means_over_seeds_and_differences(world):
     assert difference["clean"]["eer"] == pytest.approx(gap, abs=1e-4)
     assert difference["clean"]["eer_verdict"] == "better"  # its control was made nearly blind
     assert metrics["about"]["test_people"] == PEOPLE
+
+
+def test_a_map_of_covers_is_held_against_what_was_drawn(world):
+    metrics = json.loads((world.destination / "metrics.json").read_text())["occlusion"]
+    assert set(metrics) == {"good"}  # the others have none
+    assert set(metrics["good"]) == {"clean", "blur-1", "blur-2", "noise-2"}
+    drawn, results = metrics["good"]["noise-2"], _results(world)
+    assert drawn["cover_true"] == pytest.approx(0.5)
+    assert drawn["cover_recall"] == 1.0  # white is called covered
+    assert drawn["cover_auc"] > 0.95
+    red = [decode(world.images[f"{face}-noise-2"])[..., 0].mean() / 255 for face in _test_faces(world)]
+    for seed in ("1", "2", "mean"):
+        assert float(results["good", seed, "noise-2", "cover_found"]["value"]) == pytest.approx(np.mean(red), abs=1e-5)
+    assert set(metrics["good"]["blur-1"]) == {"cover_found", "cover_found_low", "cover_found_high"}
+    page = (world.destination / "report" / "report.html").read_text()
+    section = page[page.index("What hides the face") :]
+    assert "<td" in section[section.index("noise 2") : section.index("</table>")]
+    assert "## What hides the face" in (world.destination / "report" / "report.md").read_text()
 
 
 def test_people_of_another_source_are_a_condition_of_their_own(world):

@@ -75,9 +75,21 @@ def test_a_profile_that_does_not_fit_leaves_the_file_alone(params: Path) -> None
     assert [file.name for file in params.parent.iterdir()] == ["params.yaml"]
 
 
-def test_the_last_of_several_profiles_is_on_top(params: Path) -> None:
-    apply("lfw", "mask", path=params)
-    both = load(params)
-    assert both.teach.adopt.contract == "symmetric_rgb"
-    assert both.students["mask"].controls == ("plain",)
-    assert both.reference.student == "mask"
+METHODS = {
+    "mask": "mask",
+    "pose": "pose",
+    "selective": "lowres_selective",
+    "consistency": "lowres_consistent",
+    "consistency-forms": "form_b",
+}
+
+
+@pytest.mark.parametrize(("method", "treatment"), METHODS.items())
+def test_profiles_lie_one_over_another_the_last_on_top(params: Path, method: str, treatment: str) -> None:
+    apply("lfw", "ablation", method, path=params)
+    found = load(params)
+    assert found.teach.adopt.contract == "symmetric_rgb"  # of lfw, whose seeds and grid give way
+    assert found.distill.seeds == (1, 2, 3)
+    assert set(found.synthesize.grid) == {"low_resolution", "mask"}
+    assert "plain" in found.students[treatment].controls
+    assert found.reference.student == treatment

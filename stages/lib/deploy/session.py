@@ -66,11 +66,6 @@ class FaceModel:
         if list(outputs.items()) != list(self._shapes.items()):
             raise ConfigError(f"{path}: its outputs {outputs} are not the contract's {self._shapes}")
 
-    @property
-    def tells_occlusion(self) -> bool:
-        """Whether `inspect` returns a map of what is covered."""
-        return self.contract.occlusion is not None
-
     def embed(self, faces: Faces, flip: bool = False) -> tuple[Embeddings, Norms]:
         """Embed aligned faces; see `Embedder.embed`.
 

@@ -72,7 +72,7 @@ def error_versus_discard(mated: Floats, quality: Floats, threshold: float) -> Di
         threshold: set elsewhere, on all pairs; a score at or above it matches.
 
     Raises:
-        ValueError: no pairs, or shapes that differ.
+        ValueError: no pairs, shapes that differ, or numbers that are not finite.
     """
     _check(mated, quality)
     weights = np.ones((1, len(mated)))
@@ -83,7 +83,7 @@ def error_versus_discard(mated: Floats, quality: Floats, threshold: float) -> Di
 def bootstrap_normalised_area(
     mated: Floats, quality: Floats, threshold: float, subject: Ints, weights: Ints, limit: float
 ) -> Replicates:
-    """`normalised_area` of variant A in resamples of the people; the pairs are sorted once.
+    """`normalised_area` of variant A in resamples of the people.
 
     Args:
         mated: (P,) scores of mated pairs.
@@ -111,31 +111,33 @@ def error_versus_discard_refitted(
 ) -> tuple[DiscardCurve, NDArray[np.float64]]:
     """Variant B: at each of `PAPER_FRACTIONS` the threshold is set anew on the impostor pairs that are left.
 
+    Pairs of equal quality leave together here too, or their order in the input would decide who goes.
+
     Args:
         mated: (P,) scores of mated pairs.
         quality: (P,) of each.
         impostor: (I,) scores of impostor pairs.
         impostor_quality: (I,) of each.
-        fmr: the share of impostor pairs that the threshold lets through; a score above it matches.
+        fmr: the share of impostor pairs that the threshold lets through, in [0, 1); a score above it matches.
 
     Returns:
         The curve as far as pairs of both kinds are left, and the threshold at each of its points.
 
     Raises:
-        ValueError: no pairs, or shapes that differ.
+        ValueError: no pairs, shapes that differ, numbers that are not finite, or `fmr` out of its range.
     """
     _check(mated, quality)
     _check(impostor, impostor_quality)
-    scores = np.concatenate([mated, impostor])
-    is_mated = np.arange(len(scores)) < len(mated)
-    order = np.argsort(np.concatenate([quality, impostor_quality]), kind="stable")
+    if not 0.0 <= fmr < 1.0:
+        raise ValueError(f"fmr is {fmr}: give a share of at least 0 and below 1")
+    ranked = np.sort(np.concatenate([quality, impostor_quality]))
     points = []
     for fraction in PAPER_FRACTIONS:
-        kept = order[int(fraction * len(order) + 1e-9) :]
-        own, other = scores[kept[is_mated[kept]]], np.sort(scores[kept[~is_mated[kept]]])[::-1]
+        worst_kept = ranked[int(fraction * len(ranked) + 1e-9)]
+        own, other = mated[quality >= worst_kept], np.sort(impostor[impostor_quality >= worst_kept])[::-1]
         if not (len(own) and len(other)):
             break
-        threshold = other[int(fmr * len(other))]
+        threshold = other[int(fmr * len(other) + 1e-9)]
         points.append((fraction, (own <= threshold).mean(), threshold))
     discarded, fnmr, thresholds = np.array(points).T
     return DiscardCurve(discarded, fnmr, round(fnmr[0] * len(mated))), thresholds
@@ -167,3 +169,5 @@ def _areas(discarded: NDArray[np.float64], fnmr: NDArray[np.float64], limit: flo
 def _check(scores: Floats, quality: Floats) -> None:
     if not len(scores) or scores.shape != quality.shape:
         raise ValueError(f"scores {scores.shape} and qualities {quality.shape}: give one of each for every pair")
+    if not (np.isfinite(scores).all() and np.isfinite(quality).all()):
+        raise ValueError("a score or quality is NaN or infinite: leave its pair out, and say how many are")

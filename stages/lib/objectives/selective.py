@@ -33,11 +33,11 @@ class Objective(Term):
         faces = task.faces
         self._ids = faces.ids
         templates = np.asarray(faces.templates)
-        self._settings = SelectionSettings(keep_ratio, "graph", gamma, beta, seed=task.seed)
+        self._settings = SelectionSettings(keep_ratio, keep, gamma, beta, seed=task.seed)
+        if keep in ("unary", "random"):  # as many as the method keeps, which neighbours may hold off its target
+            method = select(templates, faces.labels, replace(self._settings, kind="graph"))
+            self._settings = replace(self._settings, keep_ratio=method.ratio)
         self._selection = select(templates, faces.labels, self._settings)
-        if keep != "graph":  # a control keeps as many as the method did, which neighbours may hold off its target
-            self._settings = replace(self._settings, kind=keep, keep_ratio=self._selection.ratio)
-            self._selection = select(templates, faces.labels, self._settings)
         self.register_buffer("kept", torch.from_numpy(self._selection.kept), persistent=False)
         self.regression = SelectiveRegression(task.embedding, faces.templates.shape[1])
 

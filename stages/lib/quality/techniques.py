@@ -1,16 +1,17 @@
 """Quality of training faces as published techniques state it, from embeddings that are there already.
 
-High is good. All but SER-FIQ read one unit embedding a face: teacher templates serve, and no network runs.
+High is good. CR-FIQA and SDD-FIQA read one unit embedding a face: teacher templates serve, and no network runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.lib.degrade.keys import draws
 from stages.lib.errors import ConfigError
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
@@ -34,7 +35,8 @@ def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
     Args:
         embeddings: (N, D) unit.
         labels: (N,) class in [0, C).
-        centres: (C, D) unit: the classifier's weights, or the mean embeddings of the classes.
+        centres: (C, D) unit weights of a trained classifier. Not mean embeddings: each face would vote for itself,
+            and the only one of its person would get the best quality of all.
 
     Raises:
         ConfigError: fewer than two classes.
@@ -51,7 +53,7 @@ def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
     return quality
 
 
-def sdd_fiqa(embeddings: Floats, labels: Ints, seed: int) -> Quality:
+def sdd_fiqa(embeddings: Floats, labels: Ints, ids: Sequence[str], seed: int) -> Quality:
     """(N,) how far a face's genuine cosines lie from its impostor cosines, in [0, 1] over all faces.
 
     The mean over rounds of the Wasserstein-1 distance between as many genuine and impostor cosines, drawn with
@@ -62,25 +64,26 @@ def sdd_fiqa(embeddings: Floats, labels: Ints, seed: int) -> Quality:
     Args:
         embeddings: (N, D) unit.
         labels: (N,) any whole numbers.
-        seed: of the draws; a face's depend on its row.
+        ids: of the N faces; draws belong to them, so that the order of the rows does not matter.
+        seed: of the draws.
 
     Raises:
         ConfigError: no face has both a genuine and an impostor partner.
     """
-    order = np.argsort(labels, kind="stable")
+    order = np.lexsort((np.asarray(ids), labels))  # people side by side, the faces of each by id
     start = np.searchsorted(labels[order], labels, side="left")
     count = np.searchsorted(labels[order], labels, side="right") - start
     place = np.argsort(order, kind="stable") - start  # of each face among its person's
     able = (count > 1) & (count < len(labels))
     if not able.any():
         raise ConfigError("SDD-FIQA needs people with two faces, and two people")
-    generator, quality = np.random.default_rng(seed), np.full(len(labels), np.nan)
-    size = SDD_ROUNDS * SDD_COSINES
+    quality, size = np.full(len(labels), np.nan), SDD_ROUNDS * SDD_COSINES
     for rows in _blocks(len(labels), size * embeddings.shape[1]):
         first, own = start[rows, None], count[rows, None]
-        other = (place[rows, None] + 1 + _draw(generator, own - 1, size)) % np.maximum(own, 1)
+        near, far = np.split(draws(seed, ids[rows], "sdd_fiqa", 2 * size), 2, axis=1)
+        other = (place[rows, None] + 1 + (near * (own - 1)).astype(np.int64)) % own
         genuine = order[first + other]
-        impostor = order[(first + own + _draw(generator, len(labels) - own, size)) % len(labels)]
+        impostor = order[(first + own + (far * (len(labels) - own)).astype(np.int64)) % len(labels)]
         left = embeddings[rows]
         cosines = [np.einsum("nd,nkd->nk", left, embeddings[side], dtype=np.float64) for side in (genuine, impostor)]
         quality[rows] = wasserstein(*(c.reshape(len(left), SDD_ROUNDS, SDD_COSINES) for c in cosines)).mean(axis=1)
@@ -100,7 +103,12 @@ def ser_fiq(passes: Floats) -> Quality:
 
     Args:
         passes: (M, N, D) unit embeddings of M >= 2 stochastic passes.
+
+    Raises:
+        ConfigError: fewer than two passes.
     """
+    if len(passes) < 2:
+        raise ConfigError(f"SER-FIQ compares passes with each other and got {len(passes)}: give at least two")
     count, total = passes.shape[0], np.zeros(passes.shape[1])
     for first in range(count - 1):
         total += np.linalg.norm(passes[first] - passes[first + 1 :], axis=-1).sum(axis=0, dtype=np.float64)
@@ -119,11 +127,6 @@ def scaled(quality: Quality) -> Quality:
     """Stretched to [0, 1] over all faces, NaN left alone; zeros where all are equal."""
     low, high = np.nanmin(quality), np.nanmax(quality)
     return (quality - low) / (high - low) if high > low else quality - low
-
-
-def _draw(generator: np.random.Generator, below: NDArray[np.intp] | Ints, size: int) -> Ints:
-    """(n, size) whole numbers in [0, below) for (n, 1) bounds; 0 where there is none."""
-    return (generator.random((len(below), size)) * np.maximum(below, 1)).astype(np.int64)
 
 
 def _blocks(rows: int, width: int) -> Iterator[slice]:

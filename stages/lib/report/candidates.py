@@ -1,4 +1,4 @@
-"""The models under test, opened only when a face still has to be embedded."""
+"""The models under test, opened only when they are asked something."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 import onnx
 
@@ -41,6 +41,7 @@ class Candidate:
         parameters: weights stored in the file.
         shipped: whether this file is the one that leaves the house under its name.
         thresholds: by false match rate, as the file itself states them; empty where it states none.
+        tells_covers: whether the model returns a map of what is covered (`deploy.session.FaceModel.inspect`).
     """
 
     name: str
@@ -53,11 +54,19 @@ class Candidate:
     parameters: int
     shipped: bool = True
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    tells_covers: bool = False
 
     @property
     def label(self) -> str:
         """Name, with the training seed where there is one."""
         return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
+
+
+class _Stated(TypedDict):
+    """What a student's file says of itself."""
+
+    thresholds: Mapping[str, float]
+    tells_covers: bool
 
 
 def teacher_candidate(name: str, folder: Path, device: str, threads: int) -> Candidate:
@@ -104,7 +113,7 @@ def student_candidates(name: str, controls: tuple[str, ...], folder: Path, threa
             megabytes=_megabytes(file),
             parameters=stored_weights(file),
             shipped=file.stem == shipped,
-            thresholds=_thresholds(file),
+            **_stated(file),
         )
         for seed, file in sorted(files.items())
     ]
@@ -133,7 +142,7 @@ def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
         open=partial(FaceModel, file, threads),
         megabytes=_megabytes(file),
         parameters=stored_weights(folder / "model.onnx"),
-        thresholds=_thresholds(file),
+        **_stated(file),
     )
 
 
@@ -170,9 +179,10 @@ def _shipped(folder: Path) -> str:
     return name
 
 
-def _thresholds(file: Path) -> dict[str, float]:
-    metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
-    return {rate: threshold.cosine for rate, threshold in parse(metadata, str(file)).thresholds.items()}
+def _stated(file: Path) -> _Stated:
+    contract = parse({entry.key: entry.value for entry in onnx.load(file).metadata_props}, str(file))
+    thresholds = {rate: threshold.cosine for rate, threshold in contract.thresholds.items()}
+    return {"thresholds": thresholds, "tells_covers": contract.occlusion is not None}
 
 
 def _reopen(model: str, contract: str, threads: int) -> Embedder:

@@ -16,7 +16,7 @@ from stages.lib.report.pool import Difference, Estimate, single
 
 Figures = dict[str, object]
 RESULTS = ("model", "seed", "condition", "operator", "severity", "metric", "value", "low", "high")
-COVERS = ("cover_auc", "cover_right", "cover_found", "cover_true")
+COVER_FIGURES = ("cover_auc", "cover_recall", "cover_false", "cover_found", "cover_true")
 DIFFERENCES = (
     *("treatment", "control", "condition", "aim", "metric"),
     *("value", "low", "high", "seeds", "verdict", "resolved"),
@@ -50,7 +50,7 @@ def write_metrics(findings: Findings, path: Path) -> None:
         for name in findings.treatments
     }
     content["occlusion"] = {
-        name: {condition: _flat(figures, COVERS) for condition, figures in covers.items()}
+        name: {condition: _flat(figures, COVER_FIGURES) for condition, figures in covers.items()}
         for name in findings.names
         if (covers := findings.estimate_covers(name))
     }

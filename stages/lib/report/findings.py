@@ -142,7 +142,7 @@ class Findings:
 
     def estimate_covers(self, name: str) -> dict[str, dict[str, Estimate]]:
         """Condition -> figures of a model's map of covers, mean over its seeds; empty for a model without one."""
-        return {c: pooled([m.covers[c] for m in self.of(name)]) for c in self.of(name)[0].covers}
+        return self._covers[name]
 
     def difference(self, name: str, condition: str, control: str) -> dict[str, Difference]:
         """A treatment minus a control of its, over the seeds that both have; empty where they share none."""
@@ -151,6 +151,11 @@ class Findings:
     @cached_property
     def _estimates(self) -> dict[tuple[str, str], dict[str, Estimate]]:
         return {(n, c): pooled([m.conditions[c] for m in self.of(n)]) for n in self.names for c in self.columns}
+
+    @cached_property
+    def _covers(self) -> dict[str, dict[str, dict[str, Estimate]]]:
+        files = {name: self.of(name) for name in self.names}
+        return {n: {c: pooled([m.covers[c] for m in found]) for c in found[0].covers} for n, found in files.items()}
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str, str], dict[str, Difference]]:
@@ -163,9 +168,10 @@ class Findings:
         return found
 
     def resolved(self, name: str, condition: str, metric: str) -> bool:
-        """Whether a figure rests on enough impostor pairs in every seed; only an FNMR at a target may not."""
-        if not metric.startswith("fnmr@") or metric == "fnmr@frozen":
+        """Whether a figure rests on enough impostor pairs in every seed; only one at a false match rate may not."""
+        name_of, _, target = metric.partition("@")
+        if name_of not in ("fnmr", "tar") or target == "frozen":
             return True
-        flag = metric.replace("fnmr@", "resolved@")
+        flag = f"resolved@{target}"
         cells = [c.name for c in self.grid.degraded] if condition == DEGRADED else [condition]
         return all(bool(m.conditions[cell].values[flag]) for m in self.of(name) for cell in cells)

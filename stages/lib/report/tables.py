@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import BANDS
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED
-from stages.lib.report.files import COVERS, headline_metrics
+from stages.lib.report.files import COVER_FIGURES, headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.lists import PairList
 from stages.lib.report.pool import Estimate, Verdict, single
@@ -115,11 +115,11 @@ def covers_table(findings: Findings, name: str) -> Sheet | None:
     """What the map of covers of a model was worth, condition by condition; None for a model without one."""
     rows = []
     for condition, figures in findings.estimate_covers(name).items():
-        cells = [_cell(figures[m]) if m in figures else Cell("") for m in COVERS]
+        cells = [_cell(figures[m]) if m in figures else Cell("") for m in COVER_FIGURES]
         if auc := figures.get("cover_auc"):
-            cells[0] = Cell(f"{auc.value:.3f}", f"({auc.low:.3f} to {auc.high:.3f})")
+            cells[0] = Cell(f"{auc.value:.2f}", plain_span(auc))
         rows.append((condition_label(condition), tuple(cells)))
-    return Sheet(tuple(metric_label(m) for m in COVERS), tuple(rows)) if rows else None
+    return Sheet(tuple(metric_label(m) for m in COVER_FIGURES), tuple(rows)) if rows else None
 
 
 def frozen_table(findings: Findings) -> Sheet:

@@ -24,10 +24,11 @@ _METRICS: Final = {
     "fdr": "FDR",
     "genuine_mean": "genuine mean",
     "impostor_mean": "impostor mean",
-    "cover_auc": "AUC, covered against bare",
-    "cover_right": "cells told rightly, %",
-    "cover_found": "covered by the map, %",
-    "cover_true": "covered in truth, %",
+    "cover_auc": "AUC, drawn against bare",
+    "cover_recall": "covered cells found, %",
+    "cover_false": "bare cells called covered, %",
+    "cover_found": "of the square covered: map, %",
+    "cover_true": "of the square covered: truth, %",
 }
 OPERATORS: Final = {
     "clean": "the aligned face as it is",

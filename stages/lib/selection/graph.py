@@ -162,7 +162,7 @@ def unary_score(templates: Floats, index: Ints, settings: SelectionSettings) -> 
         settings: gamma and the count of nearest classes.
     """
     sums = class_sums(templates, index)
-    means = unit(sums)
+    means = normalised(sums)
     near = nearest(means, settings.neighbours_of_class)[0]
     return representativeness(templates, index, sums) - settings.gamma * confusability(templates, index, means, near)
 
@@ -174,7 +174,7 @@ def class_sums(templates: Floats, index: Ints) -> NDArray[np.float64]:
     return np.asarray(members @ templates, dtype=np.float64)
 
 
-def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+def normalised(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N, D) rows of length 1; templates that cancelled each other out stay zeros."""
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
@@ -188,7 +188,7 @@ def representativeness(templates: Floats, index: Ints, sums: NDArray[np.float64]
     """
     value = np.empty(len(index))
     for rows in blocks(len(index), sums.shape[1]):
-        others = unit(sums[index[rows]] - templates[rows])
+        others = normalised(sums[index[rows]] - templates[rows])
         value[rows] = np.einsum("nd,nd->n", templates[rows], others)
     alone = np.bincount(index)[index] == 1
     value[alone] = 0.0 if alone.all() else np.median(value[~alone])

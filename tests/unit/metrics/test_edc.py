@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.lib.metrics import edc
 from stages.lib.metrics.bootstrap import subject_weights
 from stages.lib.metrics.edc import (
     bootstrap_normalised_area,
@@ -48,6 +49,18 @@ def test_golden_vector_of_variant_b() -> None:
     assert curve.misses == 5
 
 
+@given(st.permutations(range(20)), st.integers(1, 4))
+def test_order_does_not_decide_who_leaves_first_in_variant_b(order: list[int], levels: int) -> None:
+    scores, qualities = np.concatenate([MATED, IMPOSTOR]), np.concatenate([QUALITY, IMPOSTOR_QUALITY])
+    coarse, rows = np.round(qualities * levels), np.array(order)
+    own, other = rows[rows < 10], rows[rows >= 10]
+    plain = error_versus_discard_refitted(MATED, coarse[:10], IMPOSTOR, coarse[10:], 0.1)[0]
+    mixed = error_versus_discard_refitted(scores[own], coarse[own], scores[other], coarse[other], 0.1)[0]
+    assert plain.fnmr.tolist() == mixed.fnmr.tolist()
+    blind = error_versus_discard_refitted(MATED, np.ones(10), IMPOSTOR, np.ones(10), 0.1)[0]
+    assert blind.normalised_area(0.3) == pytest.approx(1.0)
+
+
 pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=40)
 
 
@@ -79,11 +92,14 @@ def test_constant_quality_knows_nothing_the_score_knows_best_and_scales_do_not_m
         assert oracle.at(fraction) <= curve.at(fraction) + 1e-12
 
 
-def test_replicates_equal_the_pairs_of_copied_people() -> None:
+def test_replicates_equal_the_pairs_of_copied_people(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = np.random.default_rng(0)
     subject, mated, quality = draw.integers(0, 9, 80), draw.uniform(size=80), draw.integers(0, 12, 80) / 12
     weights = subject_weights(9, 30, seed=1)
     found = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, 0.3)
+    monkeypatch.setattr(edc, "BLOCK", 10)
+    blocks = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, 0.3)
+    np.testing.assert_allclose(found, blocks)
     for row, value in zip(weights, found, strict=True):
         rows = np.repeat(np.arange(80), row[subject])
         assert error_versus_discard(mated[rows], quality[rows], 0.4).normalised_area(0.3) == pytest.approx(value)
@@ -92,3 +108,7 @@ def test_replicates_equal_the_pairs_of_copied_people() -> None:
 def test_scores_without_qualities_are_refused() -> None:
     with pytest.raises(ValueError, match="one of each for every pair"):
         error_versus_discard(MATED, QUALITY[:-1], 0.5)
+    with pytest.raises(ValueError, match="leave its pair out"):
+        error_versus_discard(MATED, np.where(QUALITY > 0.8, np.nan, QUALITY), 0.5)
+    with pytest.raises(ValueError, match="below 1"):
+        error_versus_discard_refitted(MATED, QUALITY, IMPOSTOR, IMPOSTOR_QUALITY, 1.0)

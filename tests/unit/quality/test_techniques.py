@@ -48,19 +48,25 @@ def test_wasserstein_of_samples_of_one_size() -> None:
     np.testing.assert_allclose(wasserstein(one, other), [*map(wasserstein_distance, one, other)])
 
 
-def test_a_face_among_its_own_beats_one_among_strangers_and_the_only_one_has_no_say() -> None:
+def test_a_face_among_its_own_beats_one_among_strangers_and_the_only_one_has_no_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     draw = np.random.default_rng(2)
     centres = unit(draw.normal(size=(6, 64)))
     labels = np.array([4, 0, 0, 1, 1, 2, 2, 3, 3, 0])
     faces = unit(centres[labels] + 0.3 * unit(draw.normal(size=(10, 64))))
     faces[9] = centres[1]  # called one of person 0, looks like person 1
-    quality = sdd_fiqa(faces, labels, seed=3)
+    ids = [f"f{n}" for n in range(10)]
+    quality = sdd_fiqa(faces, labels, ids, seed=3)
     assert np.isnan(quality[0])
     assert quality[1:].min() == quality[9] == 0.0
     assert quality[1:].max() == 1.0
-    np.testing.assert_array_equal(quality, sdd_fiqa(faces, labels, seed=3))
+    order = np.random.default_rng(5).permutation(10)
+    monkeypatch.setattr(techniques, "BLOCK", 1)
+    shuffled = sdd_fiqa(faces[order], labels[order], [ids[row] for row in order], seed=3)
+    np.testing.assert_allclose(quality[order], shuffled)
     with pytest.raises(ConfigError, match="two faces"):
-        sdd_fiqa(faces, np.arange(10), seed=3)
+        sdd_fiqa(faces, np.arange(10), ids, seed=3)
 
 
 def test_genuine_and_impostor_partners_are_of_the_right_person(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +82,7 @@ def test_genuine_and_impostor_partners_are_of_the_right_person(monkeypatch: pyte
     monkeypatch.setattr(techniques, "BLOCK", 1)
     own = np.arange(8)
     faces = np.concatenate([np.eye(3)[people], 1e-3 * np.eye(8)[own]], axis=1)  # a product with itself is above 1
-    sdd_fiqa(faces, people, seed=0)
+    sdd_fiqa(faces, people, [str(n) for n in own], seed=0)
     assert len(seen) == 8
     for genuine, impostor in seen:
         np.testing.assert_array_equal(genuine, np.ones_like(genuine))
@@ -91,6 +97,8 @@ def test_steadiness_under_dropout() -> None:
         gaps = [np.linalg.norm(a - b) for a, b in combinations(draw[:, face], 2)]
         assert found == pytest.approx(2 / (1 + np.exp(np.mean(gaps))))
     assert ser_fiq(np.repeat(draw[:1], 4, axis=0)) == pytest.approx(np.ones(3))
+    with pytest.raises(ConfigError, match="at least two"):
+        ser_fiq(draw[:1])
 
 
 def test_label_of_a_pair() -> None:
