@@ -20,7 +20,7 @@ from stages.lib.runtime import Runtime
 from stages.params import PATH, Params, Student, explain, load, read_yaml, written
 
 DATA = Path("data")
-FACES, ALIGNED, VARIANTS = DATA / "faces", DATA / "aligned", DATA / "variants"
+FACES, ALIGNED, VARIANTS, GRID = DATA / "faces", DATA / "aligned", DATA / "variants", DATA / "grid"
 MODELS, TEMPLATES, EXPORTED = DATA / "models", DATA / "templates", DATA / "exported"
 GATES, REPORTS, REFERENCE = DATA / "gates", DATA / "reports", DATA / "reference"
 
@@ -56,6 +56,14 @@ class Gated(StrEnum):
     faces = "faces"
     aligned = "aligned"
     variants = "variants"
+    grid = "grid"
+
+
+class Degraded(StrEnum):
+    """Tables of degraded faces."""
+
+    variants = "variants"
+    grid = "grid"
 
 
 Name = Annotated[str, typer.Argument(help="a name under `students` in params.yaml")]
@@ -85,17 +93,17 @@ def validate(table: Annotated[Gated, typer.Argument(help="which table")]) -> Non
     from stages.validate import run
 
     params = load()
-    parent = ALIGNED if table is Gated.variants else None
+    parent = ALIGNED if table in (Gated.variants, Gated.grid) else None
     _say(run(params.validate_, params.synthesize.grid, table, DATA / table, parent, GATES / table))
 
 
 @app.command()
-def synthesize() -> None:
-    """Degrade faces: the evaluation grid of test people, random variants of the others; data/variants."""
+def synthesize(part: Annotated[Degraded, typer.Argument(help="which table")]) -> None:
+    """Degrade faces: random variants to learn from, or the evaluation grid of test people."""
     from stages.synthesize import run
 
-    table = run(load().synthesize, ALIGNED, VARIANTS, Runtime.from_environment())
-    _say(f"synthesize: {table.rows} degraded faces")
+    table = run(part.value, load().synthesize, ALIGNED, DATA / part, Runtime.from_environment())
+    _say(f"synthesize {part}: {table.rows} degraded faces")
 
 
 @app.command()
@@ -141,7 +149,7 @@ def evaluate() -> None:
     params = load()
     inputs = EvaluateInputs(
         aligned=ALIGNED,
-        variants=VARIANTS,
+        grid=GRID,
         pairs=FACES / "pairs.parquet",
         teacher=MODELS / "teacher",
         exported={name: EXPORTED / name for name in params.students},

@@ -34,7 +34,6 @@ from stages.params import Evaluate, Student
 
 TEACHER = "teacher"
 TEST = ds.field("split") == "test"
-GRID = TEST & (ds.field("d_severity") >= 1)
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ class EvaluateInputs:
 
     Attributes:
         aligned: table of clean faces.
-        variants: table of degraded faces.
+        grid: table of the test faces in every cell of the grid.
         pairs: Parquet of published pair lists; it may be missing or empty.
         teacher: the folder that `teach` wrote.
         exported: student -> the folder that `export` wrote.
     """
 
     aligned: Path
-    variants: Path
+    grid: Path
     pairs: Path
     teacher: Path
     exported: Mapping[str, Path]
@@ -92,26 +91,26 @@ def compare(
     Raises:
         ConfigError: a table is missing, or the test people allow no comparison.
     """
-    aligned, variants = Table.open(inputs.aligned), Table.open(inputs.variants)
+    aligned, cells = Table.open(inputs.aligned), Table.open(inputs.grid)
     quality = [c for c in aligned.columns if c.startswith("q_")]
     faces = aligned.read(["face_id", "subject_id", "source", "yaw", *quality], TEST)
-    grid = grid_of(faces["face_id"], variants.read(["parent_id", "d_operator", "d_severity"], GRID))
+    grid = grid_of(faces["face_id"], cells.read(["parent_id", "d_operator", "d_severity"], TEST))
     rules = Rules(params.seed, params.replicates, params.max_impostors, params.fmr_targets, params.both)
     exam, notes = set_exam(rules, aligned, faces, grid, inputs.pairs)
 
     cache = EmbeddingCache(runtime.scratch / "evaluate")
     clean = cache.embed(aligned, TEST, models, runtime, "clean faces")
-    degraded = cache.embed(variants, GRID, models, runtime, "degraded faces")
+    degraded = cache.embed(cells, TEST, models, runtime, "degraded faces")
     elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
     bare = look_for_covers(aligned, TEST, models, runtime, "covers, clean")
-    hidden = look_for_covers(variants, GRID, models, runtime, "covers, degraded")
+    hidden = look_for_covers(cells, TEST, models, runtime, "covers, degraded")
     covers = {key: measure_covers(bare[key], hidden[key], grid.degraded, exam.subset) for key in bare}
     of_model = [covers.get(model.identity, {}) for model in models]
     rows = list(zip(models, clean, degraded, elsewhere, of_model, strict=True))
     found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)
-    pictures = all_pictures(findings, all_errors(findings, clean, exam.everyone, faces), aligned, variants, faces)
+    pictures = all_pictures(findings, all_errors(findings, clean, exam.everyone, faces), aligned, cells, faces)
     publish(findings, pictures, destination)
     cache.prune()
     return headline(destination)

@@ -1,4 +1,7 @@
-"""synthesize: the fixed evaluation grid of the test faces, and random variants of the training faces."""
+"""synthesize: random variants of the faces that are learned from, or the fixed evaluation grid of the test faces.
+
+Two tables, so that another grid makes no student learn anew.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
-from numpy.typing import NDArray
 
-from stages.lib.classes import UNKNOWN
-from stages.lib.codec import Pixels, decode, decode_classes, encode_png
-from stages.lib.degrade import OPERATORS, Degraded, degrade, relabel, training_variant
+from stages.lib.codec import Pixels, decode, encode_png
+from stages.lib.degrade import Degraded, degrade, training_variant
+from stages.lib.degrade.parses import covers, degraded_parses, moves
 from stages.lib.fingerprint import code_version, fingerprint
-from stages.lib.geometry.template import SIZE
 from stages.lib.runtime import Runtime
 from stages.lib.table import CORE, ShardResult, Table, conform, map_shards, reject_rows
 from stages.params import Synthesize
 
+Part = Literal["variants", "grid"]
+
 BATCH = 128
-_MOVE = tuple(f'"{name}"' for name, operator in OPERATORS.items() if operator.moves)
-_COVER = tuple(f'"{name}"' for name, operator in OPERATORS.items() if operator.relabel and not operator.moves)
-_UNSEEN = encode_png(np.full((SIZE, SIZE), UNKNOWN, np.uint8))
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,27 @@ class Cell:
         return f"{self.operator}-{self.severity or self.variant}"
 
 
-def run(params: Synthesize, source: Path, destination: Path, runtime: Runtime) -> Table:
-    """Degrade every face of a table of aligned faces, several times."""
+def run(part: Part, params: Synthesize, source: Path, destination: Path, runtime: Runtime) -> Table:
+    """Degrade faces of a table of aligned faces, several times.
+
+    Args:
+        part: `variants` of the training and validation people, or the `grid` of test people.
+        params: how.
+        source: table of aligned faces.
+        destination: of the new table.
+        runtime: where to compute.
+    """
     aligned = Table.open(source)
-    key = fingerprint(params.model_dump_json(), aligned.content_id, code_version())
-    chosen = _grid_subjects(aligned, params.grid_faces, params.seed)
-    function = partial(_shard, params, chosen, runtime.device)
-    return map_shards(aligned, destination, function, runtime.scratch / "synthesize" / key, runtime, "synthesize")
+    key = fingerprint(part, params.model_dump_json(), aligned.content_id, code_version())
+    if part == "grid":
+        people = _grid_subjects(aligned, params.grid_faces, params.seed)
+        cells = [Cell(name, level, 0) for name, levels in params.grid.items() for level in levels]
+    else:
+        learned = ds.field("split").isin(["train", "val"])
+        people = frozenset(aligned.read(["subject_id"], learned)["subject_id"].to_pylist())
+        cells = [Cell("random", 0, variant) for variant in range(params.variants)]
+    function = partial(_shard, params, cells, people, runtime.device)
+    return map_shards(aligned, destination, function, runtime.scratch / "synthesize" / key, runtime, part)
 
 
 def _grid_subjects(aligned: Table, limit: int, seed: int) -> frozenset[str]:
@@ -71,17 +86,14 @@ def _grid_subjects(aligned: Table, limit: int, seed: int) -> frozenset[str]:
     return frozenset(chosen)
 
 
-def _shard(params: Synthesize, grid_subjects: frozenset[str], device: str, shard: pa.Table) -> ShardResult:
-    learned = np.array([split in ("train", "val") for split in shard["split"].to_pylist()], bool)
-    in_grid = np.array([s in grid_subjects for s in shard["subject_id"].to_pylist()], bool)
-    grid = [Cell(name, level, 0) for name, levels in params.grid.items() for level in levels]
-    random = [Cell("random", 0, variant) for variant in range(params.variants)]
+def _shard(
+    params: Synthesize, cells: Sequence[Cell], people: frozenset[str], device: str, shard: pa.Table
+) -> ShardResult:
     nothing = Degraded(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [])
     parts = [_rows(shard.slice(0, 0), nothing, [], Cell("none", 0, 0), params.seed)]  # gives the schema at least
-    for cells, mask in ((grid, in_grid), (random, learned)):
-        faces = shard.filter(pa.array(mask, pa.bool_()))
-        for batch in faces.to_batches(max_chunksize=BATCH):
-            parts += [_cell(params, cell, pa.Table.from_batches([batch]), device) for cell in cells]
+    theirs = ds.field("subject_id").isin(pa.array(people, pa.string()))
+    for batch in shard.filter(theirs).to_batches(max_chunksize=BATCH):
+        parts += [_cell(params, cell, pa.Table.from_batches([batch]), device) for cell in cells]
     return ShardResult(pa.concat_tables(parts).sort_by("face_id"), reject_rows("synthesize", []))
 
 
@@ -93,29 +105,8 @@ def _cell(params: Synthesize, cell: Cell, faces: pa.Table, device: str) -> pa.Ta
         done = degrade(images, ids, landmarks, cell.operator, cell.severity, params.seed, device)
     else:
         done = training_variant(images, ids, landmarks, params.probabilities, params.seed, cell.variant, device)
-    parses = _parses(faces["segmentation"].to_pylist(), landmarks, done.params, device)
+    parses = degraded_parses(faces["segmentation"].to_pylist(), landmarks, done.params, device)
     return _rows(faces, done, parses, cell, params.seed)
-
-
-def _parses(
-    parents: Sequence[bytes | None], landmarks: NDArray[np.float32], params: Sequence[str], device: str
-) -> list[bytes | None]:
-    """Segmentations of the degraded faces; where no step moves or covers anything, the parent's own.
-
-    A face without one of its own has one as soon as it is covered: what covers it, and all else unknown.
-    """
-    out = list(parents)
-    rows = [n for n, steps in enumerate(params) if _any(_COVER, steps) or (parents[n] and _any(_MOVE, steps))]
-    if rows:
-        before = torch.from_numpy(np.stack([decode_classes(parents[row] or _UNSEEN) for row in rows]))
-        after = relabel(before, landmarks[rows], [params[row] for row in rows], device).cpu().numpy()
-        for row, classes in zip(rows, after, strict=True):
-            out[row] = encode_png(classes)
-    return out
-
-
-def _any(quoted: Sequence[str], steps: str) -> bool:
-    return any(name in steps for name in quoted)
 
 
 def _rows(faces: pa.Table, done: Degraded, parses: Sequence[bytes | None], cell: Cell, seed: int) -> pa.Table:
@@ -137,8 +128,8 @@ def _rows(faces: pa.Table, done: Degraded, parses: Sequence[bytes | None], cell:
         "segmentation": pa.array(parses, pa.binary()),
     }
     # labels that belong to the parent's pixels and no longer to these
-    moved = pa.array([_any(_MOVE, steps) for steps in done.params], pa.bool_())
-    hidden = pa.array([_any(_MOVE + _COVER, steps) for steps in done.params], pa.bool_())
+    moved = pa.array([moves(steps) for steps in done.params], pa.bool_())
+    hidden = pa.array([moves(steps) or covers(steps) for steps in done.params], pa.bool_())
     stale = dict.fromkeys(("landmarks", "landmarks68", "box", "transform"), moved)
     for name, lost in {**stale, "visible68": hidden}.items():
         field = CORE.field(name)

@@ -36,7 +36,7 @@ def run(params: Teach, source: Path, variants: Path, teacher: Path, templates: P
     Args:
         params: the section `teach`.
         source: table of clean faces.
-        variants: table of degraded faces; read where `params.variants` asks for their templates too.
+        variants: table of the faces' random degradations; read where `params.variants` asks for their templates too.
         teacher: the folder to make.
         templates: the table to make.
         runtime: device, threads and scratch.
@@ -72,8 +72,6 @@ def _with_variants(aligned: Table, variants: Table) -> Table:
 def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> ShardResult:
     embedder = open_teacher(teacher, device, threads)
     shard = shard.filter(ds.field("split") != "transfer")  # kept for evaluation, which runs the teacher itself
-    if "d_severity" in shard.column_names:
-        shard = shard.filter(ds.field("d_severity") == 0)  # nobody learns from the grid
     vectors, lengths = [np.empty((0, embedder.dim), np.float32)], [np.empty(0, np.float32)]
     for batch in shard.select(["image"]).to_batches(max_chunksize=BATCH):
         faces = np.stack([decode(image) for image in batch["image"].to_pylist()])

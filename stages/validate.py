@@ -83,9 +83,9 @@ def _bounds(params: Validate, grid: Mapping[str, tuple[int, ...]], name: str) ->
             compared_splits=tuple(COMPARED),
             ranges={name: Band(*bounds) for name, bounds in params.ranges.items()},
         ),
-        # no splits: with `synthesize.variants: 0` only test faces have variants
-        "variants": partial(VariantsBounds, operators=(*grid, "random"), grid=grid),
+        # `synthesize.variants` may be 0, and the grid of few faces: those that they are made of have passed their gate
+        "variants": partial(VariantsBounds, operators=("random",)),
+        "grid": partial(VariantsBounds, operators=tuple(grid), grid=grid),
     }
-    return build[name](
-        min_rows=params.min_rows, min_subjects=params.min_subjects, max_reject_share=params.max_reject_share
-    )
+    least = (0, 0) if name in ("variants", "grid") else (params.min_rows, params.min_subjects)
+    return build[name](min_rows=least[0], min_subjects=least[1], max_reject_share=params.max_reject_share)

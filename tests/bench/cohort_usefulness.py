@@ -91,15 +91,20 @@ class Arm:
         return out / "networks" / f"{self.name.replace(' ', '-')}-{self.steps}-{seed}.pt"
 
 
-def tables(params: Params, name: str, folder: Path, runtime: Runtime) -> tuple[Table, Table]:
+Tables = tuple[Table, Table, Table]
+"""Clean faces, their random variants, and the grid."""
+
+
+def tables(params: Params, name: str, folder: Path, runtime: Runtime) -> Tables:
     """Ingest, align and degrade a source, or take up what an earlier run made."""
     base = folder / name
     if not (base / "variants" / "table.json").is_file():
         base.mkdir(parents=True, exist_ok=True)
         ingest.run(params.ingest, base / "faces", runtime)
         align.run(params.align, base / "faces", base / "aligned", runtime)
-        synthesize.run(params.synthesize, base / "aligned", base / "variants", runtime)
-    return Table.open(base / "aligned"), Table.open(base / "variants")
+        synthesize.run("grid", params.synthesize, base / "aligned", base / "grid", runtime)
+        synthesize.run("variants", params.synthesize, base / "aligned", base / "variants", runtime)
+    return Table.open(base / "aligned"), Table.open(base / "variants"), Table.open(base / "grid")
 
 
 def source(base: Params, kind: str, path: Path | None, identities: int, shots: int) -> Params:
@@ -123,10 +128,10 @@ def pixels(table: Table, where: ds.Expression) -> Faces:
     return np.stack(rows)
 
 
-def real_tests(orl: tuple[Table, Table], lfw: tuple[Table, Table]) -> Iterator[Test]:
+def real_tests(orl: Tables, lfw: Tables) -> Iterator[Test]:
     """ORL clean; LFW clean, by pose, masked and at 16 pixels."""
     test = ds.field("split") == "test"
-    for name, (aligned, _) in (("ORL", orl), ("LFW", lfw)):
+    for name, (aligned, _, _) in (("ORL", orl), ("LFW", lfw)):
         about, faces = aligned.read(["subject_id", "q_yaw"], test), pixels(aligned, test)
         protocol = all_pairs(np.unique(about["subject_id"].to_pylist(), return_inverse=True)[1], IMPOSTORS, seed=0)
         yield Test(name, faces, faces, protocol)
@@ -135,15 +140,15 @@ def real_tests(orl: tuple[Table, Table], lfw: tuple[Table, Table]) -> Iterator[T
             turned = np.maximum(yaw[protocol.left], yaw[protocol.right])
             for bucket, (low, high) in YAW.items():
                 yield Test(f"LFW {bucket}", faces, faces, some(protocol, (low <= turned) & (turned < high)))
-    aligned, variants = lfw
+    aligned, _, grid = lfw
     for operator, (severity,) in GRID.items():
         cell = test & (ds.field("d_operator") == operator) & (ds.field("d_severity") == severity)
-        about = variants.read(["parent_id", "subject_id"], cell)
+        about = grid.read(["parent_id", "subject_id"], cell)
         parents = about["parent_id"].to_pylist()
         clean = aligned.read(["face_id", "image"], ds.field("face_id").isin(parents))
         image = dict(zip(clean["face_id"].to_pylist(), clean["image"].to_pylist(), strict=True))
         protocol = all_pairs(np.unique(about["subject_id"].to_pylist(), return_inverse=True)[1], IMPOSTORS, seed=0)
-        yield Test(f"LFW {operator}", np.stack([decode(image[p]) for p in parents]), pixels(variants, cell), protocol)
+        yield Test(f"LFW {operator}", np.stack([decode(image[p]) for p in parents]), pixels(grid, cell), protocol)
 
 
 def some(protocol: Protocol, kept: NDArray[np.bool_]) -> Protocol:
@@ -185,13 +190,15 @@ def raw_pixels(faces: Faces) -> NDArray[np.float32]:
     return grey / np.linalg.norm(grey, axis=1, keepdims=True)
 
 
-def faces_of(arm: Arm, made: Mapping[str, tuple[Table, Table]], out: Path, runtime: Runtime) -> FaceSet:
-    sets = [load_faces(*made[name], None, "train", out / made[name][0].content_id[:16], runtime) for name in arm.sets]
+def faces_of(arm: Arm, made: Mapping[str, Tables], out: Path, runtime: Runtime) -> FaceSet:
+    sets = [
+        load_faces(*made[name][:2], None, "train", out / made[name][0].content_id[:16], runtime) for name in arm.sets
+    ]
     faces = sets[0] if len(sets) == 1 else joined(*sets)
     return subset(faces, arm.people, arm.shots) if arm.people else faces
 
 
-def fit(arm: Arm, seed: int, made: Mapping[str, tuple[Table, Table]], out: Path, runtime: Runtime) -> None:
+def fit(arm: Arm, seed: int, made: Mapping[str, Tables], out: Path, runtime: Runtime) -> None:
     """Train one network; a checkpoint of an earlier run is taken up, a finished one ends at once."""
     faces = faces_of(arm, made, out, runtime)
     torch.set_num_threads(runtime.threads)
@@ -283,7 +290,7 @@ def main(
         report(out, table(found, tests) + "\n\n" + saturation(runs, wanted))
 
 
-def fit_all(arms: Sequence[Arm], made: Mapping[str, tuple[Table, Table]], out: Path, runtime: Runtime) -> None:
+def fit_all(arms: Sequence[Arm], made: Mapping[str, Tables], out: Path, runtime: Runtime) -> None:
     """Every seed of every arm; networks as small as these learn faster side by side than on several threads."""
     alone = replace(runtime, threads=1)
     jobs = [partial(fit, arm, seed, made, out, alone) for arm in arms if arm.sets for seed in SEEDS]

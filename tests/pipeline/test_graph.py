@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -31,9 +32,9 @@ BESIDE = {"__init__.py", "__main__.py", "params.py", "profiles", "lib"}  # in `s
 MODULES = {
     ".".join(file.with_suffix("").parts).removesuffix(".__init__"): file for file in Path("stages").rglob("*.py")
 }
+WRITTEN: dict[str, dict[str, Any]] = read_yaml(Path("dvc.yaml"))["stages"]
 PIPELINE: dict[str, dict[str, Any]] = {
-    name: {"deps": [], "params": [], **stage.get("do", stage)}
-    for name, stage in read_yaml(Path("dvc.yaml"))["stages"].items()
+    name: {"deps": [], "params": [], **stage.get("do", stage)} for name, stage in WRITTEN.items()
 }
 
 
@@ -113,11 +114,22 @@ def test_the_folder_reads_as_the_dag() -> None:
         assert len(MODULES[f"stages.{stage}"].read_text().splitlines()) <= 150, f"{stage} is no recipe any more"
 
 
+def filled(key: str, stage: str) -> Iterator[str]:
+    """A key of params with what each item of the stage puts into it."""
+    items = WRITTEN[stage].get("foreach")
+    if "${item." not in key:
+        yield key.replace("${key}", next(iter(read_yaml(PATH)["students"])))
+    else:
+        assert isinstance(items, dict)
+        for item in items.values():
+            yield re.sub(r"\$\{item\.(\w+)\}", lambda found, item=item: item[found[1]], key)
+
+
 def test_params_and_stages_are_the_same_list() -> None:
     params = read_yaml(PATH)
     assert set(params) - {"students"} == set(PIPELINE)  # students are the items of distill and export
     for stage, about in PIPELINE.items():
-        keys = [key.replace("${key}", next(iter(params["students"]))) for key in about["params"]]
+        keys = [key for given in about["params"] for key in filled(given, stage)]
         assert any(key.split(".")[0] == stage for key in keys)
         for key in keys:
             section = params
@@ -127,7 +139,7 @@ def test_params_and_stages_are_the_same_list() -> None:
 
 
 def test_what_is_downstream_of_a_table_waits_for_its_gate() -> None:
-    tables = ["faces", "aligned", "variants"]  # the gate of a table is passed after those before it
+    tables = ["faces", "aligned", "variants", "grid"]  # the gate of a table is passed after those that it is made of
     behind_models = {"export", "reference"}  # no model is trained before its tables pass
     for stage in set(PIPELINE) - behind_models - {"ingest", "validate"}:
         deps = PIPELINE[stage]["deps"]

@@ -119,7 +119,13 @@ def test_the_whole_graph_runs_once(project: Project) -> None:
     assert sorted(ran) == sorted(dvc.graph(Path.cwd()).names)
     shipped = project.root / "data/exported/unified"
     assert verify_golden(shipped / "model.onnx", shipped / "golden.npz").cosine.min() > 0.9999
+    project.set("synthesize", grid={"jpeg": [3]})  # another grid: nothing is learned anew
+    regraded = project.repro()
+    assert regraded.returncode == 0, regraded.stderr
+    ran = [line.split("'")[1] for line in regraded.stdout.splitlines() if line.startswith("Running stage")]
+    assert {stage.partition("@")[0] for stage in ran} == {"validate", "synthesize", "evaluate"}
     metrics = json.loads((project.root / "data/reports/metrics.json").read_text())
+    assert "jpeg-3" in metrics["unified"]
     assert {"teacher", "unified", "unified_int8", "control"} <= set(metrics)
     assert set(metrics["difference"]) == {"unified", "unified_int8"}
     assert (project.root / REPORT).is_file()

@@ -62,7 +62,7 @@ def inputs(face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path) 
     unit = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(unit.ravel(), DIM)
     templates = pa.table({"face_id": rows["face_id"], "template": vectors})
-    variants = synthesize.run(wanted, aligned.path, tmp_path / "variants", runtime)
+    variants = synthesize.run("variants", wanted, aligned.path, tmp_path / "variants", runtime)
     return Inputs(aligned, variants, make_table(templates, "templates"), JPEG)
 
 

@@ -121,7 +121,7 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
             )
             clean.append({**face, "source": "elsewhere"})
     _publish(root / "aligned", clean, 2)
-    _publish(root / "variants", degraded, 3)
+    _publish(root / "grid", degraded, 3)
     test = [row["face_id"] for row in clean if row["split"] == "test"]
     train = next(row["face_id"] for row in clean if row["split"] == "train")
     pairs = [("seen", train, test[0], False, 0)]
@@ -132,7 +132,7 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
     )
     images = {row["face_id"]: row["image"] for row in clean + degraded}
     source = {row["face_id"]: row["source"] for row in clean + degraded}
-    inputs = EvaluateInputs(root / "aligned", root / "variants", root / "pairs.parquet", root / "teacher", {})
+    inputs = EvaluateInputs(root / "aligned", root / "grid", root / "pairs.parquet", root / "teacher", {})
     return inputs, images, source
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from stages import synthesize
 from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.runtime import Runtime
 from stages.lib.table import Table, reject_rows
-from stages.params import Range, Validate
+from stages.params import Range, Synthesize, Validate
 from stages.validate import advice, run
 
 SPLITS = ("train", "train", "val", "val", "test", "test")
@@ -107,9 +109,22 @@ def test_advice_is_given_for_checks_that_there_are(aligned: Table, tmp_path: Pat
     assert set(advice(PARAMS, aligned.path)) <= {check["name"] for check in checks}
 
 
-def test_variants_are_held_against_their_grid(aligned: Table, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["variants", "grid"])
+def test_degraded_faces_are_held_against_their_parents_and_rules(
+    part: synthesize.Part, aligned: Table, runtime: Runtime, tmp_path: Path
+) -> None:
+    about = {"seed": 1, "grid_faces": 2, "probabilities": {"jpeg": 1.0}, "grid": {"blur": (2,)}, "variants": 1}
+    made = synthesize.run(part, Synthesize.model_validate(about), aligned.path, tmp_path / part, runtime)
+    gate = tmp_path / "gate"
+    assert "faces passed" in run(PARAMS, {"blur": (2,)}, part, made.path, aligned.path, gate)  # few are enough here
     with pytest.raises(GateFailed, match="parent"):
-        run(PARAMS, {"blur": (2,)}, "variants", aligned.path, aligned.path, tmp_path / "gate")
+        run(PARAMS, {"blur": (2,)}, part, aligned.path, aligned.path, gate)
+    if part == "grid":
+        with pytest.raises(GateFailed, match="grid is complete"):
+            run(PARAMS, {"blur": (2, 3)}, part, made.path, aligned.path, gate)
+    none = Synthesize.model_validate({**about, "variants": 0})
+    empty = synthesize.run("variants", none, aligned.path, tmp_path / "empty", runtime)
+    assert "0 faces passed" in run(PARAMS, {"blur": (2,)}, "variants", empty.path, aligned.path, gate)
 
 
 def test_a_damaged_table_is_no_verdict(aligned: Table, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class AlignedBounds(FacesBounds):
 
 @dataclass(frozen=True, kw_only=True)
 class VariantsBounds(FacesBounds):
-    """Bounds of `variants`.
+    """Bounds of `variants` and of `grid`.
 
     Attributes:
         operators: the values that `d_operator` may take.

@@ -43,18 +43,18 @@ def validate(
     """Hold a face table against its suite.
 
     Args:
-        table_name: `faces`, `aligned` or `variants`.
+        table_name: `faces`, `aligned`, `variants` or `grid`.
         frame: one row per face, the `metadata_columns` of the table. An absent column reads as one without
             values, so its checks fail.
         bounds: of the class that the table's suite takes.
         rejects: faces dropped on the way to this table.
-        parents: `face_id`, `subject_id` and `split` of the clean table; `variants` needs it.
+        parents: `face_id`, `subject_id` and `split` of the clean table; those of degraded faces need it.
 
     Returns:
         The verdict, with the first faces that broke each check.
 
     Raises:
-        ConfigError: the table has no suite, or `variants` came without parents.
+        ConfigError: the table has no suite, or degraded faces came without parents.
     """
     if table_name not in SUITES:
         raise ConfigError(f"no suite for table {table_name!r}: choose from {sorted(SUITES)}")

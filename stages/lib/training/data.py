@@ -76,7 +76,7 @@ def load_faces(
 
     Args:
         clean: aligned faces.
-        variants: their degradations, of which rows of severity 0 are taken; none for clean training.
+        variants: their random degradations; none for clean training.
         templates: `face_id` and `template` of every clean face; none where no objective asks.
         split: train or val.
         workspace: scratch folder whose name changes with the three tables.
@@ -92,18 +92,17 @@ def load_faces(
     if not ids:
         raise ConfigError(f"{clean.path} has no face in split {split!r}; see the fractions of `ingest`")
     position = {face: i for i, face in enumerate(ids)}
-    drawn = where & (ds.field("d_severity") == 0)
     parents: list[int] = []
     copies: list[str] = []
     if variants is not None:
-        known = variants.read(["parent_id", "face_id"], drawn)
+        known = variants.read(["parent_id", "face_id"], where)
         parents = [position[p] for p in known["parent_id"].to_pylist()]
         copies = known["face_id"].to_pylist()
 
     def unpacked(column: str, name: str, depth: tuple[int, ...], read: Callable[[bytes | None], Pixels]) -> Pixels:
         scans = [clean.scan([column], where)]
         if variants is not None:
-            scans.append(variants.scan([column], drawn))
+            scans.append(variants.scan([column], where))
         values = (value.as_py() for scan in scans for batch in scan for value in batch[column])
         shape = (len(ids) + len(parents), SIZE, SIZE, *depth)
         return _unpacked(workspace / f"{name}.npy", shape, map(read, values), runtime)
