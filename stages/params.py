@@ -175,7 +175,7 @@ class Synthesize(Section):
         description="severities of each operator in the test grid"
     )
     grid_faces: Count = Field(description="most test faces in the grid; whole people, drawn by hash")
-    variants: Annotated[int, Field(ge=0)] = Field(description="random training variants of each training face")
+    variants: Annotated[int, Field(ge=0)] = Field(description="random variants of each training and validation face")
     probabilities: dict[Operator, Share] = Field(description="of each operator in a training variant")
 
     @field_validator("grid")

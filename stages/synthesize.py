@@ -28,6 +28,7 @@ from stages.lib.table import CORE, ShardResult, Table, conform, map_shards, reje
 from stages.params import Synthesize
 
 Part = Literal["variants", "grid"]
+READ = {"variants": ("variants", "probabilities"), "grid": ("grid", "grid_faces")}  # of params, beside the seed
 
 BATCH = 128
 
@@ -56,7 +57,8 @@ def run(part: Part, params: Synthesize, source: Path, destination: Path, runtime
         runtime: where to compute.
     """
     aligned = Table.open(source)
-    key = fingerprint(part, params.model_dump_json(), aligned.content_id, code_version())
+    own = params.model_dump_json(include={"seed", *READ[part]})
+    key = fingerprint(part, own, aligned.content_id, code_version())
     if part == "grid":
         people = _grid_subjects(aligned, params.grid_faces, params.seed)
         cells = [Cell(name, level, 0) for name, levels in params.grid.items() for level in levels]

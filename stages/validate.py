@@ -84,8 +84,8 @@ def _bounds(params: Validate, grid: Mapping[str, tuple[int, ...]], name: str) ->
             ranges={name: Band(*bounds) for name, bounds in params.ranges.items()},
         ),
         # `synthesize.variants` may be 0, and the grid of few faces: those that they are made of have passed their gate
-        "variants": partial(VariantsBounds, operators=("random",)),
-        "grid": partial(VariantsBounds, operators=tuple(grid), grid=grid),
+        "variants": partial(VariantsBounds, operators=("random",), splits=("train", "val")),
+        "grid": partial(VariantsBounds, operators=tuple(grid), grid=grid, splits=("test",)),
     }
     least = (0, 0) if name in ("variants", "grid") else (params.min_rows, params.min_subjects)
     return build[name](min_rows=least[0], min_subjects=least[1], max_reject_share=params.max_reject_share)

@@ -98,7 +98,7 @@ Tables = tuple[Table, Table, Table]
 def tables(params: Params, name: str, folder: Path, runtime: Runtime) -> Tables:
     """Ingest, align and degrade a source, or take up what an earlier run made."""
     base = folder / name
-    if not (base / "variants" / "table.json").is_file():
+    if not all((base / part / "table.json").is_file() for part in ("variants", "grid")):
         base.mkdir(parents=True, exist_ok=True)
         ingest.run(params.ingest, base / "faces", runtime)
         align.run(params.align, base / "faces", base / "aligned", runtime)

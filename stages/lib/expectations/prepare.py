@@ -21,7 +21,7 @@ class Evidence:
     Attributes:
         frame: one row per face, metadata columns.
         rejects: faces dropped on the way to the table.
-        parents: `face_id`, `subject_id` and `split` of the clean table, where variants are judged.
+        parents: `face_id`, `subject_id` and `split` of the clean table, where degraded faces are judged.
         grid: operator -> severities of the test grid.
     """
 
@@ -66,7 +66,7 @@ def _faces_of_person(evidence: Evidence) -> pd.Series:
 def _parent_fault(evidence: Evidence) -> pd.Series:
     if evidence.parents is None:
         raise ConfigError(
-            "variants are judged beside their clean table: pass its face_id, subject_id, split as parents"
+            "degraded faces are judged beside their clean table: pass its face_id, subject_id, split as parents"
         )
     return faults.parent_fault(evidence.frame, evidence.parents)
 

@@ -121,7 +121,7 @@ def error_versus_discard_refitted(
         fmr: the share of impostor pairs that the threshold lets through, in [0, 1); a score above it matches.
 
     Returns:
-        The curve as far as pairs of both kinds are left, and the threshold at each of its points.
+        The curve as far as pairs of both kinds are left (beyond, it has no meaning), and the threshold at each point.
 
     Raises:
         ValueError: no pairs, shapes that differ, numbers that are not finite, or `fmr` out of its range.
@@ -137,7 +137,7 @@ def error_versus_discard_refitted(
         own, other = mated[quality >= worst_kept], np.sort(impostor[impostor_quality >= worst_kept])[::-1]
         if not (len(own) and len(other)):
             break
-        threshold = other[int(fmr * len(other) + 1e-9)]
+        threshold = other[min(int(fmr * len(other) + 1e-9), len(other) - 1)]
         points.append((fraction, (own <= threshold).mean(), threshold))
     discarded, fnmr, thresholds = np.array(points).T
     return DiscardCurve(discarded, fnmr, round(fnmr[0] * len(mated))), thresholds

@@ -64,7 +64,7 @@ def sdd_fiqa(embeddings: Floats, labels: Ints, ids: Sequence[str], seed: int) ->
     Args:
         embeddings: (N, D) unit.
         labels: (N,) any whole numbers.
-        ids: of the N faces; draws belong to them, so that the order of the rows does not matter.
+        ids: of the N faces, each another; draws belong to them, so that the order of the rows does not matter.
         seed: of the draws.
 
     Raises:

@@ -68,7 +68,7 @@ def worst_errors(model: str, embeddings: Embeddings, trial: Trial, faces: pa.Tab
 
 
 def all_pictures(
-    findings: Findings, errors: Sequence[Errors], aligned: Table, variants: Table, faces: pa.Table
+    findings: Findings, errors: Sequence[Errors], aligned: Table, cells: Table, faces: pa.Table
 ) -> list[Picture]:
     """Draw charts and, where faces may be shown, faces.
 
@@ -76,13 +76,13 @@ def all_pictures(
         findings: what was measured.
         errors: worst pairs, a model each.
         aligned: table of the clean faces.
-        variants: table of the degraded faces.
+        cells: table of the test faces in every cell of the grid.
         faces: `face_id`, `subject_id` and `source` of the clean test faces.
     """
     pictures = [Picture.drawn("det", "DET curves of every model", partial(det_chart, findings))]
     if findings.grid.degraded:
         pictures.append(Picture.drawn("grid", "EER by degradation and severity", partial(grid_chart, findings)))
-        pictures += _degradations(findings, aligned, variants, faces)
+        pictures += _degradations(findings, aligned, cells, faces)
     for name in findings.treatments:
         words = f"Difference in EER of {name} to each of its controls"
         pictures.append(Picture.drawn(f"difference-{name}", words, partial(difference_chart, findings, name)))
@@ -106,11 +106,11 @@ def _computed(aligned: Table) -> list[Picture]:
     ]
 
 
-def _degradations(findings: Findings, aligned: Table, variants: Table, faces: pa.Table) -> list[Picture]:
+def _degradations(findings: Findings, aligned: Table, grid: Table, faces: pa.Table) -> list[Picture]:
     ids = _one_face_a_person(faces.take(pa.array(findings.grid.conditions[1].templates)))
     clean = read_faces(aligned, ids)
     cells = {face: degradation_ids(findings.grid, face) for face in clean}
-    degraded = read_faces(variants, [variant for found in cells.values() for variant in found.values()])
+    degraded = read_faces(grid, [face for found in cells.values() for face in found.values()])
     if not degraded:
         return []
     blocks = [(clean[face], _present(cells[face], degraded)) for face in sorted(clean)]
