@@ -93,7 +93,7 @@ def validate(table: Annotated[Gated, typer.Argument(help="which table")]) -> Non
     from stages.validate import run
 
     params = load()
-    parent = ALIGNED if table in (Gated.variants, Gated.grid) else None
+    parent = ALIGNED if table.value in Degraded.__members__ else None
     _say(run(params.validate_, params.synthesize.grid, table, DATA / table, parent, GATES / table))
 
 
@@ -121,8 +121,9 @@ def distill(student: Name) -> None:
     params = load()
     spec = _student(params, student)  # before the imports: a wrong name is told at once
 
-    from stages.distill import Inputs, run
+    from stages.distill import run
     from stages.lib.table import Table
+    from stages.lib.training.people import Inputs
 
     operators = params.synthesize.probabilities
     inputs = Inputs(Table.open(ALIGNED), Table.open(VARIANTS), Table.open(TEMPLATES), operators)

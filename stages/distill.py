@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -17,38 +17,16 @@ from stages.lib.fingerprint import code_version, fingerprint
 from stages.lib.folders import new_folder, only_folder
 from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.student import build_encoder
-from stages.lib.objectives import Objectives, Task, active, needs
+from stages.lib.objectives import Objectives, Task, needs
 from stages.lib.runtime import Runtime
-from stages.lib.table import Table
 from stages.lib.training.batches import Recipe
-from stages.lib.training.data import FaceSet, load_faces, steps_per_epoch
+from stages.lib.training.data import steps_per_epoch
 from stages.lib.training.loop import train
+from stages.lib.training.people import Inputs, People
 from stages.lib.training.validation import Validation
 from stages.params import Distill, Student
 
 HISTORY = "history.csv"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a student learns from.
-
-    Attributes:
-        aligned: clean faces.
-        variants: their degradations.
-        templates: the teacher's.
-        operators: degradation -> its probability, where the student is to see them made anew.
-    """
-
-    aligned: Table
-    variants: Table
-    templates: Table
-    operators: Mapping[str, float]
-
-    @property
-    def content_id(self) -> str:
-        """Changes with any of the tables."""
-        return fingerprint(self.aligned.content_id, self.variants.content_id, self.templates.content_id)
 
 
 @dataclass(frozen=True)
@@ -62,17 +40,14 @@ class Job:
     workspace: Path
     arrays: Path
 
-    def learnt(self, runtime: Runtime) -> FaceSet:
-        """Faces to train on; without their variants where they are degraded anew at every step."""
-        given, fresh = self.inputs, self.params.fresh
-        wanted = needs(self.student.objectives.model_dump())
-        variants, arrays = (None, self.arrays / "clean") if fresh else (given.variants, self.arrays)
-        return load_faces(given.aligned, variants, given.templates, "train", arrays, runtime, wanted)
+    def people(self, runtime: Runtime) -> People:
+        """Whom the student learns from, and who is left to look at it with."""
+        return self.inputs.unpack(needs(self.objectives), self.params.fresh, self.arrays, runtime)
 
-    def unseen(self, runtime: Runtime) -> FaceSet:
-        """Faces to validate on, with their variants."""
-        given = self.inputs
-        return load_faces(given.aligned, given.variants, given.templates, "val", self.arrays, runtime)
+    @property
+    def objectives(self) -> dict[str, Any]:
+        """Settings of the terms, by name."""
+        return self.student.objectives.active()
 
 
 def run(name: str, student: Student, params: Distill, inputs: Inputs, destination: Path, runtime: Runtime) -> str:
@@ -90,7 +65,7 @@ def run(name: str, student: Student, params: Distill, inputs: Inputs, destinatio
     workspace = runtime.scratch / "distill" / name / key
     arrays = only_folder(runtime.scratch / "faces", fingerprint(inputs.content_id, code_version()))
     job = Job(name, student, params, inputs, workspace, arrays)
-    faces, _ = job.learnt(runtime), job.unseen(runtime)  # unpacked here once, then shared by all seeds
+    faces = job.people(runtime).learnt  # unpacked here once, then shared by all seeds
     processes = _processes(len(params.seeds), runtime)
     narrow = replace(runtime, threads=max(1, runtime.threads // processes))
     seeds = [partial(_train, job, seed, replace(narrow, line=n)) for n, seed in enumerate(params.seeds)]
@@ -125,23 +100,25 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     """Train one seed, or take up its checkpoint, and leave its folder under `done`."""
     student, params = job.student, job.params
     torch.set_num_threads(runtime.threads)
-    faces, validation = job.learnt(runtime), Validation(job.unseen(runtime), runtime.device)
+    people = job.people(runtime)
     torch.manual_seed(seed)
-    settings = student.objectives.model_dump()
-    occlusion = "occlusion" in active(settings)
+    occlusion = "occlusion" in job.objectives
     encoder = build_encoder(student.backbone, student.embedding, student.output_stride, occlusion)
-    steps = steps_per_epoch(len(faces), params.batch)
+    steps = steps_per_epoch(len(people.learnt), params.batch)
     torch.manual_seed(seed)  # again: a head that only the treatment has must not move the control's class centres
-    objectives = Objectives(settings, Task(student.embedding, encoder.taps, occlusion, faces, steps, seed))
+    task = Task(student.embedding, encoder.taps, occlusion, people.learnt, steps, seed, people.unseen)
+    objectives = Objectives(job.objectives, task)
     recipe = Recipe(seed=seed, operators=job.inputs.operators, **params.model_dump(exclude={"seeds", "fresh"}))
     checkpoint = job.workspace / f"seed-{seed}.pt"
-    history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, f"{job.name} seed {seed}")
+    validate = Validation(people.val, runtime.device)
+    what = f"{job.name} seed {seed}"
+    history = train(encoder, objectives, people.learnt, recipe, validate, checkpoint, runtime, what)
     provenance = {
         "data": job.inputs.content_id,
         "params": fingerprint(student.model_dump_json(), params.model_dump_json()),
         "code": code_version(),
     }
-    metrics = {k: v for k, v in history[-1].items() if k.startswith("val_")}
+    metrics = {k: v for k, v in history[-1].items() if k.startswith(("val_", "miou_"))}
     folder = job.workspace / "done" / f"seed-{seed}"
     spec = ModelSpec(architecture=encoder.architecture, provenance=provenance, metrics=metrics)
     save_model(folder, encoder.cpu(), spec)

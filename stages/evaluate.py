@@ -63,10 +63,7 @@ def run(
     Raises:
         ConfigError: a model or table is missing, two models share a name, or the test people allow no comparison.
     """
-    aims = {
-        name: aims_of(term for term, settings in student.objectives if settings is not None and settings.weight > 0)
-        for name, student in students.items()
-    }
+    aims = {name: aims_of(student.objectives.active()) for name, student in students.items()}
     return compare(params, _candidates(params, students, inputs, runtime), aims, inputs, destination, runtime)
 
 

@@ -18,7 +18,7 @@ from stages.lib.deploy.metadata import restamp
 from stages.lib.deploy.onnx_export import export_encoder, served_contract
 from stages.lib.deploy.parity import check_int8, check_parity
 from stages.lib.deploy.quantize import quantize
-from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.session import SHIPPED, SHIPPED_INT8, FaceModel
 from stages.lib.deploy.threshold import compare_people, thresholds, unresolved
 from stages.lib.errors import ConfigError, GateFailed
 from stages.lib.folders import new_folder
@@ -32,7 +32,6 @@ from stages.params import Export, Int8
 
 BATCH = 64
 GOLDEN = 8
-INT8 = "model.int8.onnx"
 TRAIN = ds.field("split") == "train"  # whose faces say how large a value the integers must hold
 UNSEEN = ds.field("split") == "val"  # test people must not choose what ships, thresholds included
 LEARNT = ds.field("split").isin(["train", "val"])  # whose licences the weights are under
@@ -62,19 +61,19 @@ def run(params: Export, name: str, source: Path, aligned: Path, destination: Pat
             parity[seed.name] = _export(params, name, seed, faces, table, path)
             _add_thresholds(path, table, pairs, params.fmr_targets, runtime.threads)
         best = min(seeds, key=lambda seed: read_spec(seed).metrics["val_eer"]).name
-        model = building / "model.onnx"
+        model = building / SHIPPED
         shutil.copyfile(building / "replicas" / f"{best}.onnx", model)
         about = {**_describe(model), "shipped": best, "parity": parity}
         if params.int8 is not None:
             figures = _quantize(params.int8, model, params.parity_faces, table)
-            _add_thresholds(model.with_name(INT8), table, pairs, params.fmr_targets, runtime.threads)
-            about["int8"] = {**_describe(model.with_name(INT8)), "parity": figures}
+            _add_thresholds(model.with_name(SHIPPED_INT8), table, pairs, params.fmr_targets, runtime.threads)
+            about["int8"] = {**_describe(model.with_name(SHIPPED_INT8)), "parity": figures}
         golden = _golden_faces(table)
         for file in building.glob("model*.onnx"):  # int8 has vectors of its own: it rounds
             vectors = file.with_name(file.name.replace("model", "golden")).with_suffix(".npz")
             write_golden(vectors, golden, FaceModel(file, runtime.threads).inspect(golden))
         (building / "model.json").write_text(json.dumps(about, indent=2) + "\n")
-    for why in unresolved(FaceModel(destination / "model.onnx").contract.thresholds, pairs, params.fmr_targets):
+    for why in unresolved(FaceModel(destination / SHIPPED).contract.thresholds, pairs, params.fmr_targets):
         print(f"export {name}: {why}; raise ingest.val_fraction")
     return _summary(name, about)
 
@@ -97,7 +96,7 @@ def _add_thresholds(path: Path, table: Table, pairs: Protocol, fmr_targets: tupl
 
 
 def _quantize(params: Int8, model: Path, parity_faces: int, table: Table) -> dict[str, float]:
-    path = model.with_name(INT8)
+    path = model.with_name(SHIPPED_INT8)
     quantize(model, path, _faces(table, params.calibration_faces, TRAIN))
     size = path.stat().st_size / 2**20
     if size > params.max_mb:

@@ -304,12 +304,17 @@ class Objectives(Section):
     @model_validator(mode="after")
     def _something_is_learned(self) -> Objectives:
         # segmentation or occlusion alone tell no two people apart, and chosen faces alone may be few
-        telling = (self.identity, self.template, self.consistency)
-        if not any(term is not None and term.weight > 0 and term.start == 0 for term in telling):
+        telling = self.active().keys() & {"identity", "template", "consistency"}
+        if not any(getattr(self, name).start == 0 for name in telling):
             raise ValueError(
                 "neither identity nor template nor consistency has a weight from the start: nothing tells people apart"
             )
         return self
+
+    def active(self) -> dict[str, dict[str, Any]]:
+        """Settings of the objectives that take part, by name: those that are given, with a weight above 0."""
+        given = {name: term.model_dump() for name, term in self if term is not None}
+        return {name: settings for name, settings in given.items() if settings["weight"] > 0}
 
 
 class Student(Section):

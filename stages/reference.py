@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from stages.lib.codec import decode
-from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.folders import new_folder
 from stages.lib.metrics.protocol import all_pairs
@@ -33,7 +33,7 @@ def run(params: Reference, aligned: Path, exported: Path, destination: Path, run
     `profile.json` (quantiles and histogram edges of every column).
     """
     table = Table.open(aligned)
-    model = FaceModel(exported / "model.onnx", runtime.threads)
+    model = FaceModel(exported / SHIPPED, runtime.threads)
     faces, embeddings = _embed(table, model, runtime)
     codes = pd.factorize(faces["subject_id"], sort=True)[0].astype(np.int64)
     pairs = all_pairs(codes, max_impostors=0, seed=0)

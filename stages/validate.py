@@ -45,7 +45,7 @@ def run(
     table.verify()
     frame = table.read(metadata_columns(table.columns)).to_pandas()
     parents = None if parent is None else _parents(parent)
-    result = validate(name, frame, _bounds(params, grid, name), table.rejects().num_rows, parents)
+    result = validate(name, frame, _bounds(params, grid, name, parents is not None), table.rejects().num_rows, parents)
     destination.mkdir(parents=True, exist_ok=True)
     (destination / "report.json").write_text(to_json(result))
     (destination / "report.html").write_text(to_html(result))
@@ -74,7 +74,7 @@ def advice(params: Validate, source: Path) -> dict[str, str]:
     return {name: f"({key})" for name, key in keys.items()} | {"few rejects": rejects}
 
 
-def _bounds(params: Validate, grid: Mapping[str, tuple[int, ...]], name: str) -> FacesBounds:
+def _bounds(params: Validate, grid: Mapping[str, tuple[int, ...]], name: str, degraded: bool) -> FacesBounds:
     build: dict[str, Callable[..., FacesBounds]] = {
         "faces": partial(FacesBounds, min_faces_per_split=TRAINED, compared_splits=tuple(COMPARED)),
         "aligned": partial(
@@ -87,5 +87,5 @@ def _bounds(params: Validate, grid: Mapping[str, tuple[int, ...]], name: str) ->
         "variants": partial(VariantsBounds, operators=("random",), splits=("train", "val")),
         "grid": partial(VariantsBounds, operators=tuple(grid), grid=grid, splits=("test",)),
     }
-    least = (0, 0) if name in ("variants", "grid") else (params.min_rows, params.min_subjects)
+    least = (0, 0) if degraded else (params.min_rows, params.min_subjects)
     return build[name](min_rows=least[0], min_subjects=least[1], max_reject_share=params.max_reject_share)

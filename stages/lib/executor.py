@@ -1,4 +1,4 @@
-"""Independent jobs on one process or several; the results do not depend on which."""
+"""Work in parts: jobs on one process or several, rows in blocks; the results do not depend on which."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from multiprocessing.context import BaseContext
 from threading import Thread
 
 from stages.lib.errors import TransientError
+
+BLOCK = 1 << 22
+"""Numbers in one intermediate matrix, whatever the count of rows."""
+
+
+def blocks(rows: int, width: int) -> Iterator[slice]:
+    """Slices of the rows, each with about `BLOCK` numbers at `width` numbers a row."""
+    step = max(1, BLOCK // width)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def run_jobs(jobs: Sequence[Callable[[], None]], workers: int) -> Iterator[None]:

@@ -31,7 +31,7 @@ from stages.lib.degrade import training_variant
 from stages.lib.errors import ConfigError
 from stages.lib.models.student import build_encoder, parameters_count
 from stages.lib.models.teacher import open_onnx
-from stages.lib.objectives import Batch, Objectives, Task, View, active, needs
+from stages.lib.objectives import Batch, Objectives, Task, View, needs
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 from stages.lib.training.batches import Recipe, batch_of, batches
@@ -62,8 +62,8 @@ class Learner:
     """A student with its objectives and its optimizer: the step of the training loop in three parts."""
 
     def __init__(self, student: Student, faces: FaceSet, recipe: Recipe, device: str) -> None:
-        settings = student.objectives.model_dump()
-        occlusion = "occlusion" in active(settings)
+        settings = student.objectives.active()
+        occlusion = "occlusion" in settings
         torch.manual_seed(0)
         self.encoder = build_encoder(student.backbone, student.embedding, student.output_stride, occlusion)
         self.encoder.to(device).to(memory_format=torch.channels_last).train()
@@ -242,7 +242,7 @@ def random_templates(faces: FaceSet, length: int, shown: bool) -> FaceSet:
 
 def training_faces(tables: tuple[Table, Table], student: Student, place: Path, runtime: Runtime) -> FaceSet:
     """Clean faces and their variants, unpacked, with templates of the student's length."""
-    wanted = needs(student.objectives.model_dump())
+    wanted = needs(student.objectives.active())
     faces = load_faces(*tables, None, "train", place, runtime, wanted - {"shown"})
     return random_templates(faces, student.embedding, "shown" in wanted)
 
@@ -288,7 +288,7 @@ def main(
 def report(bench: Bench, name: str, student: Student, threads: int, steps: int, rounds: int) -> None:
     recipe, weights = bench.cached, parameters_count(bench.learner.encoder) / 1e6
     size = min(recipe.batch, len(bench.faces))
-    terms = ", ".join(active(student.objectives.model_dump()))
+    terms = ", ".join(student.objectives.active())
     print(
         f"{machine(bench.device)}, {threads} threads; batches of {size} of {len(bench.faces)} faces, best of {rounds}"
     )

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stages.params import PATH, read_yaml
+from stages.synthesize import READ
 
 # What every stage imports and what by its contract changes no result: where and how wide the work runs, how
 # it fails, which scratch folder is its own, and how params are checked (their values are `params:` of a stage).
@@ -136,6 +137,12 @@ def test_params_and_stages_are_the_same_list() -> None:
             for part in key.split("."):
                 assert part in section, f"{stage} names {key}, which params.yaml lacks"
                 section = section[part]
+
+
+def test_each_part_of_synthesize_is_known_by_the_params_that_it_reads() -> None:
+    told = {part: {"seed", *names} for part, names in READ.items()}
+    items = WRITTEN["synthesize"]["foreach"]
+    assert told == {part: {"seed", item["count"], item["drawn"]} for part, item in items.items()}
 
 
 def test_what_is_downstream_of_a_table_waits_for_its_gate() -> None:

@@ -142,6 +142,15 @@ def test_every_difference_to_the_control_is_named(edit: Edit) -> None:
         load(edit("students.control", {**control, "backbone": "resnet10t", "embedding": 64}))
 
 
+def test_an_objective_that_is_not_given_or_weighs_nothing_takes_no_part(edit: Edit) -> None:
+    key = "students.unified.objectives.segmentation"
+    whole = load().students["unified"].objectives
+    light = load(edit(f"{key}.weight", 0.0)).students["unified"].objectives
+    none = load(edit(key, GONE)).students["unified"].objectives
+    assert whole.active() == {name: term.model_dump() for name, term in whole}
+    assert light.active() == none.active() == {n: s for n, s in whole.active().items() if n != "segmentation"}
+
+
 def test_a_range_holds_for_all_faces_or_for_most(edit: Edit) -> None:
     ranges = load(edit("validate.ranges", {"q_yaw": [-40, 40.0], "q_roll": [0.0, 0.0, 0.5]})).validate_.ranges
     assert ranges == {"q_yaw": (-40.0, 40.0, 1.0), "q_roll": (0.0, 0.0, 0.5)}

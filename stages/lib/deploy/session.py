@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,10 @@ from stages.lib.errors import ConfigError
 from stages.lib.models.contract import SERVED_INPUT, Contract, Faces, OcclusionMaps
 from stages.lib.models.embedder import Embeddings, Norms, embed_batched
 from stages.lib.models.onnx_session import check_input, open_session
+
+SHIPPED: Final = "model.onnx"
+SHIPPED_INT8: Final = "model.int8.onnx"
+"""Names of what leaves the house, in the folder that the export stage writes for a student."""
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.errors import ConfigError
+from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View
 
-__all__ = ["Batch", "Objectives", "Task", "Term", "View", "active", "needs"]
+__all__ = ["Batch", "Objectives", "Task", "Term", "View", "needs"]
 
-Settings = Mapping[str, Mapping[str, Any] | None]
+Settings = Mapping[str, Mapping[str, Any]]
 """Name of a file here -> `weight`, `start` and `ramp` of the term, and the arguments of its `Objective`."""
 
 
-def active(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The terms that take part: those that are given, with a weight above 0."""
-    return {name: dict(given) for name, given in settings.items() if given is not None and given["weight"] > 0}
-
-
 def needs(settings: Settings) -> frozenset[str]:
-    """What the batches must carry for the active terms; see `Term.needs`."""
-    return frozenset().union(*(_kind(name).needs(given) for name, given in active(settings).items()))
+    """What the batches must carry for the terms; see `Term.needs`."""
+    return frozenset().union(*(_kind(name).needs(given) for name, given in settings.items()))
 
 
 def _kind(name: str) -> type[Term]:
@@ -39,18 +35,18 @@ class Objectives(nn.Module):
     """A weighted sum of terms over one forward pass of the student."""
 
     def __init__(self, settings: Settings, task: Task) -> None:
-        """Build every active term.
+        """Build every term.
 
         Args:
             settings: by name; `start` and `ramp` are shares of the training, 0 where they are left out.
             task: what the terms must fit.
 
         Raises:
-            ConfigError: no term is active, or one does not fit the task.
+            ConfigError: no term has a weight above 0, or one does not fit the task.
         """
         super().__init__()
-        chosen = active(settings)
-        if not chosen:
+        chosen = {name: dict(given) for name, given in settings.items()}
+        if not any(given["weight"] > 0 for given in chosen.values()):
             raise ConfigError("a student needs at least one objective of weight above 0")
         schedule = {
             name: (given.pop("weight"), given.pop("start", 0.0), given.pop("ramp", 0.0))
@@ -74,8 +70,17 @@ class Objectives(nn.Module):
         total = torch.stack([zero, *(weights[name] * value for name, value in terms.items())]).sum()
         return {**terms, "total": total}
 
+    def figures(self, encoder: FaceEncoder) -> dict[str, float]:
+        """What the terms measure of themselves, the encoder in eval mode."""
+        self.eval()
+        found = {key: value for term in self._all() for key, value in term.figures(encoder).items()}
+        self.train()
+        return found
+
     def artefacts(self) -> Iterator[tuple[str, pa.Table]]:
         """File name and rows of everything that the terms leave beside the student."""
-        for term in self.terms.values():
-            assert isinstance(term, Term)
+        for term in self._all():
             yield from term.artefacts()
+
+    def _all(self) -> list[Term]:
+        return [term for term in self.terms.values() if isinstance(term, Term)]

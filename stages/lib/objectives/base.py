@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.errors import ConfigError
+from stages.lib.models.student import FaceEncoder
 from stages.lib.training.data import FaceSet
 
 
@@ -25,6 +26,7 @@ class Task:
         faces: that are trained on.
         steps: of an epoch.
         seed: of the training run.
+        unseen: people that are not trained on, by where they are from, for what a term measures of itself.
     """
 
     embedding: int
@@ -33,6 +35,7 @@ class Task:
     faces: FaceSet
     steps: int
     seed: int
+    unseen: Mapping[str, FaceSet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,10 @@ class Term(nn.Module):
     def forward(self, view: View, batch: Batch) -> Tensor:
         """Scalar to minimise."""
         raise NotImplementedError
+
+    def figures(self, encoder: FaceEncoder) -> dict[str, float]:
+        """What it measures of itself after an epoch, encoder and term in eval mode; nothing, unless it says so."""
+        return {}
 
     def artefacts(self) -> Iterator[tuple[str, pa.Table]]:
         """File name and rows of what should be kept beside the student."""

@@ -8,10 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.lib.classes import UNKNOWN
 from stages.lib.losses.segmentation import inverse_frequency, parse_loss, resample_labels, without_covers_alone
+from stages.lib.metrics.parsing import confusion, mean_iou
 from stages.lib.models.parser import FaceParser
+from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View
-from stages.lib.training.data import class_pixels
+from stages.lib.training.data import FaceSet, class_pixels
+
+BATCH = 128
 
 
 class Objective(Term):
@@ -28,9 +33,29 @@ class Objective(Term):
         weights = inverse_frequency(torch.tensor(class_pixels(task.faces)), balance)
         self.register_buffer("class_weights", weights, persistent=False)
         self.decoder = FaceParser(*task.taps, classes=len(weights), stride=stride)
+        self._unseen = task.unseen
 
     def forward(self, view: View, batch: Batch) -> Tensor:
         logits = self.decoder([tap.float() for tap in view.features])
         assert batch.parses is not None
         labels = resample_labels(without_covers_alone(batch.parses), *logits.shape[2:])
         return parse_loss(logits, labels, self.class_weights)
+
+    def figures(self, encoder: FaceEncoder) -> dict[str, float]:
+        """`miou_<name>` of each set of unseen clean faces with segmentations, in the cells that the decoder tells."""
+        counts = {name: self._confusion(encoder, faces) for name, faces in self._unseen.items()}
+        return {f"miou_{name}": mean_iou(count) for name, count in counts.items() if count.any()}
+
+    @torch.inference_mode()
+    def _confusion(self, encoder: FaceEncoder, faces: FaceSet) -> Tensor:
+        device, classes = self.class_weights.device, len(self.class_weights)
+        total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
+        assert faces.parses is not None
+        known = (faces.parses[: len(faces)] != UNKNOWN).any(axis=(1, 2)).nonzero()[0]
+        for start in range(0, len(known), BATCH):
+            rows = known[start : start + BATCH]
+            images = torch.from_numpy(faces.images[rows]).to(device).permute(0, 3, 1, 2).float().div_(255)
+            logits = self.decoder(encoder.with_features(images)[1])
+            truth = resample_labels(torch.from_numpy(faces.parses[rows]).to(device), *logits.shape[2:])
+            total += confusion(logits.argmax(1), truth, classes)
+        return total

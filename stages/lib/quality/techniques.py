@@ -5,7 +5,7 @@ High is good. CR-FIQA and SDD-FIQA read one unit embedding a face: teacher templ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from stages.lib.degrade.keys import draws
 from stages.lib.errors import ConfigError
+from stages.lib.executor import blocks
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Quality = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BLOCK: Final = 1 << 22
-"""Numbers in one intermediate matrix, whatever the count of faces."""
 SDD_COSINES: Final = 24
 SDD_ROUNDS: Final = 12
 
@@ -44,7 +43,7 @@ def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
     if len(centres) < 2:
         raise ConfigError("CR-FIQA compares with the nearest other class: give at least two")
     quality = np.empty(len(embeddings))
-    for rows in _blocks(len(embeddings), len(centres)):
+    for rows in blocks(len(embeddings), len(centres)):
         cosine = np.asarray(embeddings[rows] @ centres.T, dtype=np.float64)
         place = np.arange(len(cosine)), labels[rows]
         own = cosine[place]
@@ -78,7 +77,7 @@ def sdd_fiqa(embeddings: Floats, labels: Ints, ids: Sequence[str], seed: int) ->
     if not able.any():
         raise ConfigError("SDD-FIQA needs people with two faces, and two people")
     quality, size = np.full(len(labels), np.nan), SDD_ROUNDS * SDD_COSINES
-    for rows in _blocks(len(labels), size * embeddings.shape[1]):
+    for rows in blocks(len(labels), size * embeddings.shape[1]):
         first, own = start[rows, None], count[rows, None]
         near, far = np.split(draws(seed, ids[rows], "sdd_fiqa", 2 * size), 2, axis=1)
         other = (place[rows, None] + 1 + (near * (own - 1)).astype(np.int64)) % own
@@ -127,8 +126,3 @@ def scaled(quality: Quality) -> Quality:
     """Stretched to [0, 1] over all faces, NaN left alone; zeros where all are equal."""
     low, high = np.nanmin(quality), np.nanmax(quality)
     return (quality - low) / (high - low) if high > low else quality - low
-
-
-def _blocks(rows: int, width: int) -> Iterator[slice]:
-    step = max(1, BLOCK // width)
-    return (slice(start, start + step) for start in range(0, rows, step))

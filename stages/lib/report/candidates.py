@@ -13,7 +13,7 @@ from typing import Final, Literal, TypedDict
 import onnx
 
 from stages.lib.deploy.metadata import parse
-from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.session import SHIPPED, SHIPPED_INT8, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import fingerprint, sha256_file
 from stages.lib.models.checkpoint import WEIGHTS, read_spec
@@ -130,7 +130,7 @@ def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
     Raises:
         ConfigError: the student was exported without an int8 file.
     """
-    file = folder / "model.int8.onnx"
+    file = folder / SHIPPED_INT8
     if not file.is_file():
         raise ConfigError(f"{file} is missing: set export.int8 in params.yaml and export again")
     return Candidate(
@@ -141,7 +141,7 @@ def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
         identity=sha256_file(file),
         open=partial(FaceModel, file, threads),
         megabytes=_megabytes(file),
-        parameters=stored_weights(folder / "model.onnx"),
+        parameters=stored_weights(folder / SHIPPED),
         **_stated(file),
     )
 

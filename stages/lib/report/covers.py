@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from stages.lib.classes import COVERS
 from stages.lib.codec import decode, decode_classes
 from stages.lib.deploy.session import Inspection
+from stages.lib.geometry.template import SIZE
 from stages.lib.metrics.bootstrap import Ints, Replicates, bootstrap_mean
 from stages.lib.models.contract import Faces, OcclusionMaps
 from stages.lib.report.candidates import Candidate
@@ -23,6 +23,8 @@ from stages.lib.report.conditions import CLEAN, Condition
 from stages.lib.report.trial import Measurement, Trial
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
+
+Figure = tuple[float, Replicates]
 
 BATCH: Final = 128
 BARE: Final = 0.01
@@ -60,27 +62,46 @@ def look_for_covers(
     for shard in runtime.progress(table.shards if tellers else (), what, "shards"):
         for batch in replace(table, shards=(shard,)).scan(["image", "segmentation"], where, BATCH):
             faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
-            known = batch["segmentation"].to_pylist()
+            truth = Truth.of(batch["segmentation"].to_pylist())
             for key, model in tellers.items():
                 assert isinstance(model, Inspector)
                 maps = model.inspect(faces).occlusion
                 assert maps is not None
-                parts[key].append(judge(maps, known))
+                parts[key].append(judge(maps, truth))
     return {key: pd.concat(found, ignore_index=True) for key, found in parts.items()}
 
 
-def judge(maps: OcclusionMaps, known: Sequence[bytes | None]) -> pd.DataFrame:
-    """`SHARES` of N faces, from their maps (N, rows, columns) and encoded segmentations."""
+@dataclass(frozen=True)
+class Truth:
+    """What segmentations say of some faces.
+
+    Attributes:
+        rows: (K,) of the faces, those that have a segmentation.
+        hidden: float (K, 1, 112, 112), 1 where the face is covered.
+    """
+
+    rows: Ints
+    hidden: torch.Tensor
+
+    @classmethod
+    def of(cls, segmentations: Sequence[bytes | None]) -> Truth:
+        """Decode a batch's; None stands for a face without one."""
+        rows = np.array([row for row, data in enumerate(segmentations) if data is not None], np.int64)
+        classes = [decode_classes(data) for data in segmentations if data is not None]
+        stacked = np.stack(classes) if classes else np.empty((0, SIZE, SIZE), np.uint8)
+        return cls(rows, torch.from_numpy(np.isin(stacked, COVERS)).float()[:, None])
+
+
+def judge(maps: OcclusionMaps, truth: Truth) -> pd.DataFrame:
+    """`SHARES` of N faces, from their maps (N, rows, columns) and what is true of them."""
     found = pd.DataFrame({"found": maps.mean(axis=(1, 2), dtype=np.float64)}, columns=SHARES, dtype=float)
-    rows = [row for row, data in enumerate(known) if data is not None]
-    if rows:
-        classes = np.stack([decode_classes(data) for data in known if data is not None])
-        hidden = torch.from_numpy(np.isin(classes, COVERS)).float()
-        share = F.adaptive_avg_pool2d(hidden[:, None], (maps.shape[1], maps.shape[2]))[:, 0].numpy()
-        truth, said = share > 0.5, maps[rows] > 0.5
-        cells = (truth, truth & said, said & ~truth)
-        found.loc[rows, "true"] = hidden.mean(dim=(1, 2)).numpy()
-        found.loc[rows, ["covered", "hit", "false"]] = np.stack([cell.mean(axis=(1, 2)) for cell in cells], axis=1)
+    if len(truth.rows):
+        share = F.adaptive_avg_pool2d(truth.hidden, (maps.shape[1], maps.shape[2]))[:, 0].numpy()
+        covered, said = share > 0.5, maps[truth.rows] > 0.5
+        cells = (covered, covered & said, said & ~covered)
+        found.loc[truth.rows, "true"] = truth.hidden.mean(dim=(1, 2, 3)).numpy()
+        shares = np.stack([cell.mean(axis=(1, 2)) for cell in cells], axis=1)
+        found.loc[truth.rows, ["covered", "hit", "false"]] = shares
     return found
 
 
@@ -102,48 +123,55 @@ def measure_covers(
         covered cell, stands only where there is one.
     """
     before = clean.iloc[cells[0].templates].reset_index(drop=True) if cells else clean
-    found = {CLEAN: _measurement(before, trial)}
+    found = {CLEAN: _measurement(_figures(before, trial))}
     bare = np.flatnonzero(before["true"].fillna(0.0) <= BARE)
     for cell in cells:
         assert cell.probes is not None
         after = degraded.iloc[cell.probes].reset_index(drop=True)
-        measured = _measurement(after, trial)
+        figures = _figures(after, trial)
         if len(bare) and after["true"].iloc[bare].fillna(0.0).mean() > BARE:
-            value, replicates = _auc(after["found"].iloc[bare], before["found"].iloc[bare], trial, bare)
-            measured.values["cover_auc"], measured.replicates["cover_auc"] = value, replicates
-        found[cell.name] = measured
+            figures["cover_auc"] = _auc(
+                after["found"].iloc[bare], before["found"].iloc[bare], trial.subject[bare], trial
+            )
+        found[cell.name] = _measurement(figures)
     return found
 
 
-def _measurement(shares: pd.DataFrame, trial: Trial) -> Measurement:
-    values: dict[str, float] = {}
-    replicates: dict[str, Replicates] = {}
+def _measurement(figures: Mapping[str, Figure]) -> Measurement:
+    values = {name: value for name, (value, _) in figures.items()}
+    return Measurement(values, {name: own for name, (_, own) in figures.items()}, np.empty(0, np.float32))
 
-    def add(name: str, part: pd.Series, whole: pd.Series) -> None:
-        rows = np.flatnonzero(whole.notna())
-        if whole.iloc[rows].sum() > 0:
-            both = [side.iloc[rows].to_numpy() for side in (part, whole)]
-            values[name] = float(both[0].sum() / both[1].sum())
-            means = (bootstrap_mean(side, trial.subject[rows], trial.weights) for side in both)
-            replicates[name] = _ratio(*means)
 
+def _figures(shares: pd.DataFrame, trial: Trial) -> dict[str, Figure]:
     everywhere = pd.Series(1.0, shares.index)
-    add("cover_found", shares["found"], everywhere)
-    add("cover_true", shares["true"], everywhere.where(shares["true"].notna()))
-    add("cover_recall", shares["hit"], shares["covered"])
-    add("cover_false", shares["false"], 1.0 - shares["covered"])
-    return Measurement(values, replicates, np.empty(0, np.float32))
+    parts = {
+        "cover_found": (shares["found"], everywhere),
+        "cover_true": (shares["true"], everywhere.where(shares["true"].notna())),
+        "cover_recall": (shares["hit"], shares["covered"]),
+        "cover_false": (shares["false"], 1.0 - shares["covered"]),
+    }
+    return {name: _share(part, whole, trial) for name, (part, whole) in parts.items() if whole.sum() > 0}
 
 
-def _auc(covered: pd.Series, bare: pd.Series, trial: Trial, rows: Ints) -> tuple[float, Replicates]:
+def _share(part: pd.Series, whole: pd.Series, trial: Trial) -> Figure:
+    rows = np.flatnonzero(whole.notna())
+    both = [side.iloc[rows].to_numpy() for side in (part, whole)]
+    means = (bootstrap_mean(side, trial.subject[rows], trial.weights) for side in both)
+    return float(both[0].sum() / both[1].sum()), _ratio(*means)
+
+
+def _auc(covered: pd.Series, bare: pd.Series, subject: Ints, trial: Trial) -> Figure:
     """Area under the ROC curve of these faces, and in each resample; ties count half (Mann-Whitney)."""
-    order = np.argsort(trial.subject[rows], kind="stable")
-    people, first, counts = np.unique(trial.subject[rows][order], return_index=True, return_counts=True)
-    left, right = covered.to_numpy()[order, None], bare.to_numpy()[order]
-    wins: NDArray[np.float32] = (left > right).astype(np.float32) + np.float32(0.5) * (left == right)
-    of_people = np.add.reduceat(np.add.reduceat(wins, first, axis=0), first, axis=1)
-    drawn = trial.weights[:, people].astype(np.float64)
-    return float(wins.mean()), _ratio(((drawn @ of_people) * drawn).sum(axis=1), (drawn @ counts) ** 2)
+    order = np.argsort(bare.to_numpy(), kind="stable")
+    ranks = [np.searchsorted(bare.to_numpy()[order], covered.to_numpy(), side) for side in ("left", "right")]
+    wins, totals = [], []
+    for weights in [np.ones((1, trial.weights.shape[1])), *np.array_split(trial.weights, 16)]:
+        drawn = weights[:, subject].astype(np.float64)
+        below = np.cumsum(np.pad(drawn[:, order], ((0, 0), (1, 0))), axis=1)  # weight of the bare ones up to each rank
+        wins.append((drawn * (below[:, ranks[0]] + below[:, ranks[1]]) / 2).sum(axis=1))
+        totals.append(drawn.sum(axis=1) ** 2)
+    whole, *resampled = _ratio(np.concatenate(wins), np.concatenate(totals))
+    return float(whole), np.array(resampled)
 
 
 def _ratio(part: Replicates, whole: Replicates) -> Replicates:

@@ -13,7 +13,6 @@ distillation", arXiv 1811.09998, IEEE TIP 2019. Its equations could not be read:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -23,6 +22,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
 from stages.lib.errors import ConfigError
+from stages.lib.executor import blocks
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,8 +33,6 @@ SCALE = 1_000_000
 """Capacities are whole numbers: scores count in millionths."""
 LARGEST_WEIGHT = 100.0
 """Of gamma and beta: twice a capacity must fit 32 bits, with room to spare."""
-BLOCK = 1 << 22
-"""Numbers in one intermediate matrix, whatever the count of samples."""
 UNIT_TOLERANCE = 1e-3
 """Of a template's length; half precision keeps within it."""
 
@@ -201,12 +199,6 @@ def confusability(templates: Floats, index: Ints, means: NDArray[np.float64], ne
     for rows in blocks(len(index), near.shape[1] * means.shape[1]):
         value[rows] = np.einsum("nd,nkd->nk", templates[rows], means[near[index[rows]]]).max(axis=1)
     return value
-
-
-def blocks(rows: int, width: int) -> Iterator[slice]:
-    """Slices of the rows, each with about `BLOCK` numbers at `width` numbers a row."""
-    step = max(1, BLOCK // width)
-    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def nearest(unit: Floats, count: int) -> tuple[Ints, Floats]:

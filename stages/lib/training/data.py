@@ -71,6 +71,7 @@ def load_faces(
     workspace: Path,
     runtime: Runtime,
     needs: frozenset[str] = frozenset(),
+    source: str | None = None,
 ) -> FaceSet:
     """Build, or take up from an earlier run, the arrays of a split.
 
@@ -78,19 +79,22 @@ def load_faces(
         clean: aligned faces.
         variants: their random degradations; none for clean training.
         templates: `face_id` and `template` of every clean face; none where no objective asks.
-        split: train or val.
+        split: train, val, or transfer.
         workspace: scratch folder whose name changes with the three tables.
         runtime: for the progress bar.
         needs: `parses` unpacks the segmentations too, `shown` reads the variants' templates.
+        source: only faces of this one; None takes all.
 
     Raises:
         ConfigError: the split is empty, or a face has no template or too few variants.
     """
-    where = ds.field("split") == split
+    where, kind = ds.field("split") == split, split
+    if source is not None:
+        where, kind = where & (ds.field("source") == source), f"{split}-{source}"
     about = clean.read(["face_id", "subject_id", "landmarks"], where)
     ids = about["face_id"].to_pylist()
     if not ids:
-        raise ConfigError(f"{clean.path} has no face in split {split!r}; see the fractions of `ingest`")
+        raise ConfigError(f"{clean.path} has no face in split {kind!r}; see the fractions of `ingest`")
     position = {face: i for i, face in enumerate(ids)}
     parents: list[int] = []
     copies: list[str] = []
@@ -107,8 +111,8 @@ def load_faces(
         shape = (len(ids) + len(parents), SIZE, SIZE, *depth)
         return _unpacked(workspace / f"{name}.npy", shape, map(read, values), runtime)
 
-    images = unpacked("image", split, (3,), _pixels)
-    parses = unpacked("segmentation", f"{split}-parses", (), _parse) if "parses" in needs else None
+    images = unpacked("image", kind, (3,), _pixels)
+    parses = unpacked("segmentation", f"{kind}-parses", (), _parse) if "parses" in needs else None
     subjects, labels = np.unique(about["subject_id"].to_pylist(), return_inverse=True)
     return FaceSet(
         images,

@@ -58,7 +58,7 @@ def train(
         what: label of the bar.
 
     Returns:
-        One row an epoch: mean of each term, learning rate, validation figures.
+        One row an epoch: mean of each term, learning rate, validation figures, and what the terms measure.
     """
     # the faces lie channel by channel in memory, so the weights do too: no step has to reorder either
     encoder.to(runtime.device).to(memory_format=torch.channels_last)
@@ -83,7 +83,7 @@ def train(
             means = {f"loss_{name}": value / progress.counts[name] for name, value in progress.sums.items()}
             encoder.eval()
             row = {"epoch": progress.step / per_epoch, "lr": optimizer.param_groups[0]["lr"], **means}
-            progress.history.append({**row, **validate(encoder)})
+            progress.history.append({**row, **validate(encoder), **objectives.figures(encoder)})
             progress.sums, progress.counts = {}, {}
         if time.monotonic() - saved > CHECKPOINT_SECONDS or progress.step == total:
             _save(checkpoint, encoder, objectives, optimizer, progress)

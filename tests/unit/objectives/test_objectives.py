@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stages.lib.errors import ConfigError
-from stages.lib.objectives import Batch, Objectives, Task, View, needs
+from stages.lib.objectives import Batch, Objectives, Task, View
 from stages.lib.training.data import FaceSet
 from tests.unit.conftest import DIM
 
@@ -30,7 +30,7 @@ def batch_of(task: Task, done: float = 0.0) -> Batch:
 
 def test_the_total_is_the_weighted_sum_and_gradients_reach_every_class(task: Task) -> None:
     torch.manual_seed(0)
-    objectives = Objectives({"identity": IDENTITY, "template": {"weight": 3.0}, "selective": None}, task)
+    objectives = Objectives({"identity": IDENTITY, "template": {"weight": 3.0}}, task)
     batch, raw = batch_of(task), torch.randn(4, DIM, requires_grad=True)
     terms = objectives(View(raw, []), batch)
     pairs = zip(raw.detach(), batch.templates, strict=True)
@@ -52,15 +52,6 @@ def test_a_term_begins_when_it_should_and_then_rises(task: Task) -> None:
     assert set(before) == {"identity", "total"}
     expected = 2 * after["identity"].item() + 2 * after["template"].item()
     assert after["total"].item() == pytest.approx(expected, rel=1e-6)
-
-
-def test_weight_zero_is_absence(task: Task) -> None:
-    objectives = Objectives({"identity": {**IDENTITY, "weight": 0.0}, "template": {"weight": 1.0}}, task)
-    assert set(objectives.terms) == {"template"}
-    assert list(objectives.parameters()) == []  # no margin head is kept, trained or saved
-    unfit = Objectives({"identity": IDENTITY, "template": {"weight": 0.0}}, replace(task, embedding=512))
-    assert set(unfit.terms) == {"identity"}
-    assert needs({"identity": IDENTITY, "segmentation": {"weight": 0.0}}) == frozenset()
 
 
 def test_what_cannot_be_trained_is_refused(task: Task) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
+from stages.lib import executor
 from stages.lib.errors import ConfigError
 from stages.lib.quality import techniques
 from stages.lib.quality.techniques import cr_fiqa, pair_label, scaled, sdd_fiqa, ser_fiq, wasserstein
@@ -30,7 +31,7 @@ def test_certainty_ratio_keeps_its_plus_one(own: float, nearest: float, expected
 
 
 def test_certainty_ratio_of_many_faces_equals_plain_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(techniques, "BLOCK", 20)
+    monkeypatch.setattr(executor, "BLOCK", 20)
     draw = np.random.default_rng(0)
     faces, centres, labels = unit(draw.normal(size=(23, 8))), unit(draw.normal(size=(5, 8))), draw.integers(0, 5, 23)
     expected = []
@@ -62,7 +63,7 @@ def test_a_face_among_its_own_beats_one_among_strangers_and_the_only_one_has_no_
     assert quality[1:].min() == quality[9] == 0.0
     assert quality[1:].max() == 1.0
     order = np.random.default_rng(5).permutation(10)
-    monkeypatch.setattr(techniques, "BLOCK", 1)
+    monkeypatch.setattr(executor, "BLOCK", 1)
     shuffled = sdd_fiqa(faces[order], labels[order], [ids[row] for row in order], seed=3)
     np.testing.assert_allclose(quality[order], shuffled)
     with pytest.raises(ConfigError, match="two faces"):
@@ -79,7 +80,7 @@ def test_genuine_and_impostor_partners_are_of_the_right_person(monkeypatch: pyte
         return wasserstein(one, other)
 
     monkeypatch.setattr(techniques, "wasserstein", spy)
-    monkeypatch.setattr(techniques, "BLOCK", 1)
+    monkeypatch.setattr(executor, "BLOCK", 1)
     own = np.arange(8)
     faces = np.concatenate([np.eye(3)[people], 1e-3 * np.eye(8)[own]], axis=1)  # a product with itself is above 1
     sdd_fiqa(faces, people, [str(n) for n in own], seed=0)

@@ -15,7 +15,7 @@ from stages.lib.codec import encode_png
 from stages.lib.deploy.session import Inspection
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import Condition
-from stages.lib.report.covers import SHARES, judge, look_for_covers, measure_covers
+from stages.lib.report.covers import SHARES, Truth, judge, look_for_covers, measure_covers
 from stages.lib.report.trial import Trial
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table, conform, publish, reject_rows, write_parquet
@@ -75,7 +75,7 @@ def test_students_with_a_map_are_held_against_the_segmentation(table: Table, tmp
 def test_a_map_may_have_cells_that_share_pixels() -> None:
     classes = np.zeros((112, 112), np.uint8)
     classes[70:] = Label.MASK
-    found = judge(np.zeros((1, 3, 3), np.float32), [encode_png(classes)])
+    found = judge(np.zeros((1, 3, 3), np.float32), Truth.of([encode_png(classes)]))
     assert found["covered"].tolist() == pytest.approx([1 / 3])  # the last of three rows, from pixel 74 on
 
 

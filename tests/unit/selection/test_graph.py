@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from stages.lib import executor
 from stages.lib.errors import ConfigError
 from stages.lib.selection import graph
 from stages.lib.selection.graph import (
@@ -62,7 +63,7 @@ def edges_in_loops(templates: Floats, neighbours: int) -> dict[tuple[int, int], 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "BLOCK", 5_000)  # so that several blocks meet, the last one short
+    monkeypatch.setattr(executor, "BLOCK", 5_000)  # so that several blocks meet, the last one short
 
 
 def test_scores_equal_the_plain_loops() -> None:
