@@ -17,7 +17,7 @@ from stages.lib.fingerprint import code_version, fingerprint
 from stages.lib.folders import new_folder, only_folder
 from stages.lib.models.checkpoint import ModelSpec, save_model
 from stages.lib.models.student import build_encoder
-from stages.lib.objectives import Objectives, Task, needs
+from stages.lib.objectives import Objectives, Task, heads, needs
 from stages.lib.runtime import Runtime
 from stages.lib.training.batches import Recipe
 from stages.lib.training.data import steps_per_epoch
@@ -102,11 +102,11 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
     people = job.people(runtime)
     torch.manual_seed(seed)
-    occlusion = "occlusion" in job.objectives
-    encoder = build_encoder(student.backbone, student.embedding, student.output_stride, occlusion)
+    says = heads(job.objectives)
+    encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **says)
     steps = steps_per_epoch(len(people.learnt), params.batch)
     torch.manual_seed(seed)  # again: a head that only the treatment has must not move the control's class centres
-    task = Task(student.embedding, encoder.taps, occlusion, people.learnt, steps, seed, people.unseen)
+    task = Task(student.embedding, encoder.taps, frozenset(says), people.learnt, steps, seed, people.unseen)
     objectives = Objectives(job.objectives, task)
     recipe = Recipe(seed=seed, operators=job.inputs.operators, **params.model_dump(exclude={"seeds", "fresh"}))
     checkpoint = job.workspace / f"seed-{seed}.pt"

@@ -293,6 +293,12 @@ class Occlusion(Term):
     """A map of what is covered, which ships with the embedding."""
 
 
+class Quality(Term):
+    technique: Literal["cr_fiqa", "pair"] = Field(
+        description="what is learnt: CR-FIQA's certainty ratio, or LightQNet's worth beside the clean picture"
+    )
+
+
 class Objectives(Section):
     identity: Identity | None = Field(default=None, description="margin loss over the training people")
     template: Template | None = Field(default=None, description="MaskInv: to the teacher's template of the clean face")
@@ -300,6 +306,7 @@ class Objectives(Section):
     selective: Selective | None = Field(default=None, description="SKD: to the templates of chosen faces")
     consistency: Consistency | None = Field(default=None, description="CCFace: into the class that the teacher saw")
     occlusion: Occlusion | None = Field(default=None, description="tell what is covered; ships")
+    quality: Quality | None = Field(default=None, description="tell how far the embedding is to be trusted; ships")
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Objectives:
@@ -309,6 +316,8 @@ class Objectives(Section):
             raise ValueError(
                 "neither identity nor template nor consistency has a weight from the start: nothing tells people apart"
             )
+        if "quality" in self.active() and not self.active().keys() & {"template", "consistency"}:
+            raise ValueError("quality is told beside the teacher's templates: add template or consistency")
         return self
 
     def active(self) -> dict[str, dict[str, Any]]:

@@ -21,15 +21,16 @@ from stages.lib.table import Table, write_parquet
 from stages.params import Reference
 
 BATCH = 64
+LIKE_QUALITY = ("norm", "quality")  # a pair has the lower one of its two faces
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
 def run(params: Reference, aligned: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
     """Profile the people that training never saw: what the shipped model will meet if nothing drifts.
 
-    The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell it `occlusion`,
-    the covered share of the face; no pixels, no embedding),
-    `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms) and
+    The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell them `occlusion`,
+    the covered share of the face, and `quality`; no pixels, no embedding),
+    `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities) and
     `profile.json` (quantiles and histogram edges of every column).
     """
     table = Table.open(aligned)
@@ -40,13 +41,8 @@ def run(params: Reference, aligned: Path, exported: Path, destination: Path, run
     left, right = pairs.left[pairs.genuine], pairs.right[pairs.genuine]
     if not len(left):
         raise ConfigError(f"{aligned}: no test person has two faces, so there is no genuine score to freeze")
-    norm = faces["norm"].to_numpy()
-    genuine = pd.DataFrame(
-        {
-            "score": (embeddings[left] * embeddings[right]).sum(axis=1),
-            "norm": np.minimum(norm[left], norm[right]),
-        }
-    )
+    worse = {n: np.minimum(faces[n].to_numpy()[left], faces[n].to_numpy()[right]) for n in LIKE_QUALITY if n in faces}
+    genuine = pd.DataFrame({"score": (embeddings[left] * embeddings[right]).sum(axis=1), **worse})
     faces = faces.drop(columns="subject_id")
 
     columns = {n: faces[n].to_numpy() for n in faces if n != "face_id"} | {"genuine_score": genuine["score"].to_numpy()}
@@ -74,8 +70,9 @@ def _embed(table: Table, model: FaceModel, runtime: Runtime) -> tuple[pd.DataFra
     batches = table.scan([*names, "image"], where, BATCH)
     for batch in runtime.progress(batches, "reference", "batches", total=-(-total // BATCH)):
         found = model.inspect(np.stack([decode(image.as_py()) for image in batch["image"]]))
-        covered = {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
-        rows.append(pa.Table.from_batches([batch]).select(names).to_pandas().assign(norm=found.norms, **covered))
+        said = {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
+        said |= {} if found.quality is None else {"quality": found.quality}
+        rows.append(pa.Table.from_batches([batch]).select(names).to_pandas().assign(norm=found.norms, **said))
         vectors.append(found.embeddings)
     return pd.concat(rows, ignore_index=True), np.concatenate(vectors)
 

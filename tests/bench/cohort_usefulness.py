@@ -206,7 +206,7 @@ def fit(arm: Arm, seed: int, made: Mapping[str, Tables], out: Path, runtime: Run
     encoder = build_encoder(BACKBONE, EMBEDDING, STRIDE)
     epochs = max(1, round(arm.steps / steps_per_epoch(len(faces), BATCH)))
     recipe = Recipe(epochs, BATCH, lr=3e-3, weight_decay=0.05, warmup=0.1, degraded=0.5, flip=0.5, seed=seed)
-    task = Task(EMBEDDING, encoder.taps, False, faces, steps_per_epoch(len(faces), BATCH), seed)
+    task = Task(EMBEDDING, encoder.taps, frozenset(), faces, steps_per_epoch(len(faces), BATCH), seed)
     objectives = Objectives({"identity": MARGIN}, task)
     checkpoint = arm.checkpoint(out, seed)
     train(encoder, objectives, faces, recipe, lambda _: {}, checkpoint, runtime, checkpoint.stem)

@@ -31,7 +31,7 @@ from stages.lib.degrade import training_variant
 from stages.lib.errors import ConfigError
 from stages.lib.models.student import build_encoder, parameters_count
 from stages.lib.models.teacher import open_onnx
-from stages.lib.objectives import Batch, Objectives, Task, View, needs
+from stages.lib.objectives import Batch, Objectives, Task, View, heads, needs
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 from stages.lib.training.batches import Recipe, batch_of, batches
@@ -63,11 +63,11 @@ class Learner:
 
     def __init__(self, student: Student, faces: FaceSet, recipe: Recipe, device: str) -> None:
         settings = student.objectives.active()
-        occlusion = "occlusion" in settings
+        says = heads(settings)
         torch.manual_seed(0)
-        self.encoder = build_encoder(student.backbone, student.embedding, student.output_stride, occlusion)
+        self.encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **says)
         self.encoder.to(device).to(memory_format=torch.channels_last).train()
-        task = Task(student.embedding, self.encoder.taps, occlusion, faces, steps=1, seed=0)
+        task = Task(student.embedding, self.encoder.taps, frozenset(says), faces, steps=1, seed=0)
         self.objectives = Objectives(settings, task).to(device)
         weights = [*self.encoder.parameters(), *self.objectives.parameters()]
         self.optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
@@ -75,8 +75,8 @@ class Learner:
     def forward(self, batch: Batch) -> View:
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
             raw, features = self.encoder.with_features(batch.images)
-            occlusion = self.encoder.occlusion_logits(features) if self.encoder.architecture.occlusion else None
-        return View(raw.float(), features, occlusion)
+            said = self.encoder.heads(raw, features)
+        return View(raw.float(), features, said)
 
     def losses(self, view: View, batch: Batch) -> Tensor:
         # late in training, when every term has begun

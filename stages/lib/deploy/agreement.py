@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.lib.errors import GateFailed
-from stages.lib.models.contract import OcclusionMaps
 from stages.lib.models.embedder import Embeddings
 
 MIN_COSINE: Final = 0.9999
@@ -42,8 +41,8 @@ def compare(expected: Embeddings, found: Embeddings) -> Agreement:
     return Agreement((expected * found).sum(axis=1), np.abs(expected - found).max(axis=1))
 
 
-def occlusion_gap(expected: OcclusionMaps | None, found: OcclusionMaps | None) -> float:
-    """Largest difference of a cell of maps (N, H, W): 0 where neither model has them, infinite where one lacks them."""
+def head_gap(expected: NDArray[np.float32] | None, found: NDArray[np.float32] | None) -> float:
+    """Largest difference of what a head says of N faces: 0 where neither model has it, infinite where one lacks it."""
     if expected is None or found is None:
         return 0.0 if expected is found else np.inf
     return float(np.abs(expected - found).max())

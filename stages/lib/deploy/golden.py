@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 
-from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, occlusion_gap, require
-from stages.lib.deploy.session import FaceModel, Inspection
+from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, head_gap, require
+from stages.lib.deploy.session import HEADS, FaceModel, Inspection
 from stages.lib.errors import ConfigError, GateFailed
 from stages.lib.geometry.template import SIZE
 from stages.lib.models.contract import Faces
@@ -26,17 +26,19 @@ class Tolerance:
         cosine: least, of a face's embeddings.
         norm: largest relative difference of a norm.
         occlusion: largest difference of a cell.
+        quality: largest difference.
     """
 
     cosine: float
     norm: float
     occlusion: float
+    quality: float
 
 
 TOLERANCES: Final = {
-    "fp32": Tolerance(cosine=MIN_COSINE, norm=1e-2, occlusion=1e-2),
+    "fp32": Tolerance(cosine=MIN_COSINE, norm=1e-2, occlusion=1e-2, quality=1e-2),
     # integers round the other way where a runtime orders its float steps otherwise
-    "int8": Tolerance(cosine=0.99, norm=5e-2, occlusion=1e-1),
+    "int8": Tolerance(cosine=0.99, norm=5e-2, occlusion=1e-1, quality=5e-2),
 }
 """By the precision that a model's contract states."""
 
@@ -49,7 +51,7 @@ def stand_ins(count: int) -> Faces:
 
 
 def write_golden(path: Path, faces: Faces, found: Inspection) -> None:
-    """Write golden vectors as plain arrays `faces`, `embeddings`, `norms` and, where the model has it, `occlusion`.
+    """Write golden vectors as plain arrays: `faces`, `embeddings`, `norms`, and of `HEADS` those that the model has.
 
     Equal arrays give equal bytes.
 
@@ -73,7 +75,7 @@ def verify_golden(onnx_path: Path, golden_path: Path) -> Agreement:
 
     Raises:
         ConfigError: the golden file is missing or damaged, or the model is not an exported one.
-        GateFailed: the model gives other embeddings, norms or maps of what is covered.
+        GateFailed: the model gives other embeddings, norms, maps of what is covered or qualities.
     """
     faces, golden = _read(golden_path)
     model = FaceModel(onnx_path)
@@ -86,9 +88,10 @@ def verify_golden(onnx_path: Path, golden_path: Path) -> Agreement:
         raise GateFailed(
             f"{onnx_path}: norms differ from golden by up to {np.abs(found.norms - golden.norms).max():.3g}"
         )
-    gap = occlusion_gap(golden.occlusion, found.occlusion)
-    if not gap <= allowed.occlusion:
-        raise GateFailed(f"{onnx_path}: the output occlusion differs from golden by up to {gap:.3g}")
+    for head in HEADS:
+        gap = head_gap(getattr(golden, head), getattr(found, head))
+        if not gap <= getattr(allowed, head):
+            raise GateFailed(f"{onnx_path}: the output {head} differs from golden by up to {gap:.3g}")
     return agreement
 
 

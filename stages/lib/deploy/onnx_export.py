@@ -1,4 +1,4 @@
-"""Export of an encoder to ONNX: pixels in; unit embedding, norm and what is covered out; the contract inside."""
+"""Export of an encoder to ONNX: pixels in; unit embedding, norm, covers and quality out; the contract inside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.lib.deploy.metadata import save_stamped
-from stages.lib.models.contract import SERVED_INPUT, Contract, OcclusionContract, ScoreContract
+from stages.lib.models.contract import SERVED_INPUT, Contract, OcclusionContract, QualityContract, ScoreContract
 from stages.lib.models.student import FaceEncoder
 
 _TINY = 1e-12
@@ -31,31 +31,32 @@ class ServedEncoder(nn.Module):
             faces: uint8 (N, 112, 112, 3) RGB.
 
         Returns:
-            Unit embeddings (N, D), the norms (N,) of the raw embeddings and, of an encoder with that head, the
-            covered share (N, H, W) of each cell, in 0..1.
+            Unit embeddings (N, D), the norms (N,) of the raw embeddings and, of an encoder with those heads, the
+            covered share (N, H, W) of each cell and the quality (N,), in 0..1.
         """
         raw, features = self.encoder.with_features(faces.permute(0, 3, 1, 2).float() / 255)
         norm = torch.linalg.vector_norm(raw, dim=1)
-        served = (raw / norm.clamp_min(_TINY)[:, None], norm)
-        if not self.encoder.architecture.occlusion:
-            return served
-        return *served, torch.sigmoid(self.encoder.occlusion_logits(features))
+        heads = self.encoder.heads(raw, features).values()
+        return (raw / norm.clamp_min(_TINY)[:, None], norm, *map(torch.sigmoid, heads))
 
 
 def served_contract(encoder: FaceEncoder, name: str, version: str, licence: str, hashes: dict[str, str]) -> Contract:
     """Contract of the file that `export_encoder` makes of an encoder; the arguments are `Contract`'s fields."""
-    occlusion = None
-    outputs: tuple[str, ...] = ("embedding", "norm")
+    occlusion, quality = None, None
     if encoder.architecture.occlusion:
         rows, columns = cast(nn.Conv2d, encoder.pool[0]).kernel_size  # as large as the map that both heads read
-        occlusion, outputs = OcclusionContract(rows=rows, columns=columns), (*outputs, "occlusion")
+        occlusion = OcclusionContract(rows=rows, columns=columns)
+    if encoder.architecture.quality:
+        quality = QualityContract(technique=encoder.architecture.quality)
+    heads = {"occlusion": occlusion, "quality": quality}
     return Contract(
         name=name,
         version=version,
         input=SERVED_INPUT,
         score=ScoreContract(dim=encoder.architecture.embedding),
-        outputs=outputs,
+        outputs=("embedding", "norm", *(name for name, head in heads.items() if head is not None)),
         occlusion=occlusion,
+        quality=quality,
         licence=licence,
         hashes=hashes,
     )
@@ -77,7 +78,7 @@ def export_encoder(encoder: FaceEncoder, path: Path, contract: Contract) -> None
     if any(module.training for module in encoder.modules()):
         raise ValueError("the encoder is in training mode: call eval() before its export")
     fitting = served_contract(encoder, contract.name, contract.version, contract.licence, contract.hashes)
-    stated = ("precision", "input", "score", "outputs", "occlusion")
+    stated = ("precision", "input", "score", "outputs", "occlusion", "quality")
     wrong = [field for field in stated if getattr(contract, field) != getattr(fitting, field)]
     if wrong:
         raise ValueError(f"the contract misstates {wrong} of this encoder; make it with served_contract")

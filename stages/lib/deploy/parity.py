@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, occlusion_gap, require
-from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.agreement import MIN_COSINE, Agreement, compare, head_gap, require
+from stages.lib.deploy.session import HEADS, FaceModel
 from stages.lib.errors import GateFailed
 from stages.lib.models.contract import Faces
 from stages.lib.models.embedder import Embedder
@@ -16,9 +16,9 @@ from stages.lib.models.student import FaceEncoder
 from stages.lib.models.torch_embedder import TorchEmbedder
 
 TOLERANCE: Final = 1e-3
-"""Largest relative difference of a length or norm, and largest difference of a cell of the occlusion map."""
-INT8_MAP: Final = 0.15
-"""Largest mean difference of an occlusion map, int8 against float32."""
+"""Largest relative difference of a length or norm, and largest difference of what a head says."""
+INT8_HEADS: Final = {"occlusion": 0.15, "quality": 0.1}
+"""Largest mean difference of what a head says of a face, int8 against float32."""
 BATCHES: Final = (1, 3, 64)
 """Sizes that the exported file is run at: alone, odd, and one that fills a cache."""
 
@@ -44,7 +44,7 @@ def check_parity(encoder: FaceEncoder, onnx_path: Path, faces: Faces, min_cosine
 
     Raises:
         GateFailed: some face's embeddings differ, an embedding that leaves the file is not of length 1, or a norm
-            or a cell of the map of what is covered is not torch's; the figures are in the message.
+            or what a head says is not torch's; the figures are in the message.
     """
     embedder = TorchEmbedder(encoder)
     agreement = require(parity(embedder, onnx_path, faces), min_cosine, str(onnx_path))
@@ -54,9 +54,11 @@ def check_parity(encoder: FaceEncoder, onnx_path: Path, faces: Faces, min_cosine
     off_norm = float(np.abs(found.norms / norms - 1).max())
     if not (off_unit < TOLERANCE and off_norm < TOLERANCE):
         raise GateFailed(f"{onnx_path}: length of an embedding off by {off_unit:.1e}, a norm by {off_norm:.1e}")
-    off_map = occlusion_gap(embedder.occlusion(faces) if encoder.architecture.occlusion else None, found.occlusion)
-    if not off_map < TOLERANCE:
-        raise GateFailed(f"{onnx_path}: a cell of the output occlusion is off by {off_map:.1e}")
+    said = embedder.heads(faces)
+    for head in HEADS:
+        off = head_gap(said.get(head), getattr(found, head))
+        if not off < TOLERANCE:
+            raise GateFailed(f"{onnx_path}: the output {head} is off by {off:.1e}")
     return agreement
 
 
@@ -70,19 +72,20 @@ def check_int8(float_path: Path, int8_path: Path, faces: Faces, min_cosine: floa
         min_cosine: least, between the two embeddings of a face.
 
     Returns:
-        Figures of `Agreement`, `max_norm`, the largest relative difference of a norm, and of models with that
-        output `max_occlusion`, the largest mean difference over a face's cells.
+        Figures of `Agreement`, `max_norm`, the largest relative difference of a norm, and of models with those
+        outputs `max_occlusion`, the largest mean difference over a face's cells, and `max_quality`.
 
     Raises:
-        GateFailed: no faces, or one whose embeddings or maps of what is covered differ by more.
+        GateFailed: no faces, or one whose embeddings, maps of what is covered or qualities differ by more.
     """
     original = FaceModel(float_path)
     agreement = require(parity(original, int8_path, faces), min_cosine, str(int8_path))
     expected, found = original.inspect(faces), FaceModel(int8_path).inspect(faces)
     figures = {**agreement.figures(), "max_norm": float(np.abs(found.norms / expected.norms - 1).max())}
-    if expected.occlusion is not None and found.occlusion is not None:
-        gap = float(np.abs(found.occlusion - expected.occlusion).mean(axis=(1, 2)).max())
-        if not gap <= INT8_MAP:
-            raise GateFailed(f"{int8_path}: the output occlusion of a face is off by {gap:.2f} a cell, over {INT8_MAP}")
-        figures["max_occlusion"] = gap
+    for head, allowed in INT8_HEADS.items():
+        if (said := getattr(expected, head)) is not None:
+            gap = float(np.abs(getattr(found, head) - said).reshape(len(faces), -1).mean(axis=1).max())
+            if not gap <= allowed:
+                raise GateFailed(f"{int8_path}: the output {head} of a face is off by {gap:.2f}, over {allowed}")
+            figures[f"max_{head}"] = gap
     return figures

@@ -53,8 +53,8 @@ def quantize(source: Path, destination: Path, calibration: Faces) -> None:
     - Ranges are the least and largest values of the calibration faces. Percentiles and moving averages gain a
       little on most faces and lose the unusual ones; entropy found the same ranges.
     - The first convolution stays in float32, so pixels enter exactly. So do the embedding as it leaves the last
-      layer, its division by the norm, and the head that tells what is covered, whose logits on bare faces would
-      give no range for covered ones.
+      layer, its division by the norm, the head that tells quality from it, and the one that tells what is covered,
+      whose logits on bare faces would give no range for covered ones.
 
     Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", CVPR 2018, sections 2 and 3.
@@ -97,10 +97,18 @@ def quantize(source: Path, destination: Path, calibration: Faces) -> None:
 
 
 def _kept_float(graph: onnx.GraphProto) -> list[str]:
-    """Names of the convolution that reads the pixels and of that behind the output `occlusion`."""
+    """Names of the convolution that reads the pixels, and of the layers of the heads."""
     first = next(node.name for node in graph.node if node.op_type == "Conv")  # nodes are in order of computation
+    raw = next(node.input[0] for node in graph.node if node.op_type == "ReduceL2")
     maker = {output: node for node in graph.node for output in node.output}
+    kept = [first]
     behind = maker.get("occlusion")
     while behind is not None and behind.op_type != "Conv":
         behind = maker.get(behind.input[0])
-    return [first] if behind is None else [first, behind.name]
+    kept += [] if behind is None else [behind.name]
+    # the layers of quality read the raw embedding: were they of integers, so would be what the norm is taken of
+    behind = maker.get("quality")
+    while behind is not None and raw not in behind.output:
+        kept += [behind.name] if behind.op_type == "Gemm" else []
+        behind = maker.get(behind.input[0])
+    return kept

@@ -18,6 +18,8 @@ from stages.lib.models.onnx_session import check_input, open_session
 SHIPPED: Final = "model.onnx"
 SHIPPED_INT8: Final = "model.int8.onnx"
 """Names of what leaves the house, in the folder that the export stage writes for a student."""
+HEADS: Final = ("occlusion", "quality")
+"""Names of what a model may say of a face beside its embedding."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class Inspection:
         embeddings: (N, dim) of length 1.
         norms: (N,) of the raw embeddings.
         occlusion: (N, rows, columns) in 0..1 as `OcclusionContract` reads it; None where the model cannot tell.
+        quality: (N,) in 0..1 as `QualityContract` reads it; None where the model cannot tell.
     """
 
     embeddings: Embeddings
     norms: Norms
     occlusion: OcclusionMaps | None = None
+    quality: NDArray[np.float32] | None = None
 
 
 class FaceModel:
@@ -80,7 +84,7 @@ class FaceModel:
         return embed_batched(self._raw, faces, self.dim, self._batch, flip)
 
     def inspect(self, faces: Faces) -> Inspection:
-        """Embed aligned faces (N, 112, 112, 3) and tell what covers them, in one pass.
+        """Embed aligned faces (N, 112, 112, 3) and tell what covers them and how good they are, in one pass.
 
         Raises:
             ValueError: the faces are not uint8 (N, 112, 112, 3).
@@ -90,7 +94,7 @@ class FaceModel:
             part = slice(start, start + self._batch)
             for name, values in zip(found, self._run(list(found), faces[part]), strict=True):
                 found[name][part] = values
-        return Inspection(found["embedding"], found["norm"], found.get("occlusion"))
+        return Inspection(found["embedding"], found["norm"], found.get("occlusion"), found.get("quality"))
 
     def _raw(self, faces: Faces) -> Embeddings:
         embeddings, norms = self._run(["embedding", "norm"], faces)

@@ -13,6 +13,7 @@ from stages.lib.geometry.template import ARCFACE_TEMPLATE, SIZE
 Faces = NDArray[np.uint8]
 OcclusionMaps = NDArray[np.float32]
 Point = tuple[float, float]
+Technique = Literal["cr_fiqa", "pair"]
 
 _TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)
 
@@ -125,6 +126,18 @@ class OcclusionContract(BaseModel):
     value: Literal["covered_share"] = "covered_share"
 
 
+class QualityContract(BaseModel):
+    """What the output `quality` says: a number (N,) of float32 in 0..1 beside each embedding; high is good.
+
+    Attributes:
+        technique: whose score the model has learnt to give; see `stages.lib.objectives.quality`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    technique: Technique
+
+
 class Contract(BaseModel):
     """All that a caller must know to use a model rightly; kept in the model file itself.
 
@@ -136,8 +149,9 @@ class Contract(BaseModel):
         input: what it takes.
         score: what it gives.
         outputs: names of the graph's outputs, in order: the unit embedding, the norm that it had, and
-            `occlusion` where the model has that head.
+            `occlusion` and `quality` where the model has those heads.
         occlusion: what that output says; empty without it.
+        quality: what that output says; empty without it.
         thresholds: by false match rate (`"1e-3"`), on clean faces of validation people: they hold for faces
             like those. A rate that these people were too few to show is absent.
         licence: of the weights.
@@ -154,6 +168,7 @@ class Contract(BaseModel):
     score: ScoreContract
     outputs: tuple[str, ...] = ("embedding", "norm")
     occlusion: OcclusionContract | None = None
+    quality: QualityContract | None = None
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
     licence: str
     hashes: dict[str, str] = Field(default_factory=dict)
@@ -164,6 +179,8 @@ class Contract(BaseModel):
         shapes: dict[str, tuple[int, ...]] = {"embedding": (self.score.dim,), "norm": ()}
         if self.occlusion is not None:
             shapes["occlusion"] = (self.occlusion.rows, self.occlusion.columns)
+        if self.quality is not None:
+            shapes["quality"] = ()
         return shapes
 
     @model_validator(mode="after")

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
 from stages.lib.models.compact import BACKBONES
+from stages.lib.models.contract import Technique
 
 NATIVE_STRIDE = 32
+QUALITY_WIDTH = 32
 
 
 class Architecture(BaseModel):
@@ -25,6 +27,7 @@ class Architecture(BaseModel):
         embedding: length of the embedding.
         output_stride: of the last feature map; empty: the backbone's own.
         occlusion: whether the encoder tells which parts of the face are covered.
+        quality: the technique whose score the encoder gives beside an embedding; empty: it gives none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +36,7 @@ class Architecture(BaseModel):
     embedding: int
     output_stride: int | None = None
     occlusion: bool = False
+    quality: Technique | None = None
 
 
 class FaceEncoder(nn.Module):
@@ -48,7 +52,7 @@ class FaceEncoder(nn.Module):
 
         Args:
             backbone: maps (N, 3, 112, 112) to feature maps (N, C, H, W), finest first, as timm's `features_only` do.
-            architecture: kept for the checkpoint; its `embedding` sizes the output, its `occlusion` adds that head.
+            architecture: kept for the checkpoint; its `embedding` sizes the output, the rest says which heads to add.
         """
         super().__init__()
         self.architecture = architecture
@@ -63,8 +67,9 @@ class FaceEncoder(nn.Module):
             nn.Linear(channels, architecture.embedding, bias=False),
             nn.BatchNorm1d(architecture.embedding),
         )
-        # drawn last: a seed gives the embedding the same initial weights with and without this head
+        # drawn last: a seed gives the embedding the same initial weights with and without these heads
         self.occlusion = nn.Conv2d(channels, 1, 1) if architecture.occlusion else None
+        self.quality = _quality_head(architecture.embedding) if architecture.quality else None
 
     def forward(self, faces: Tensor) -> Tensor:
         """Embed faces: what ships.
@@ -101,6 +106,31 @@ class FaceEncoder(nn.Module):
             raise ConfigError("this encoder has no occlusion head: build and train it with `occlusion: true`")
         return cast(Tensor, self.occlusion(features[-1]))[:, 0].float()
 
+    def quality_logits(self, raw: Tensor) -> Tensor:
+        """Say how far the embeddings are to be trusted, from nothing but themselves: part of what ships.
+
+        Args:
+            raw: (N, embedding) that `with_features` gave.
+
+        Returns:
+            Float (N,), higher is better; their sigmoid is the quality in 0..1.
+
+        Raises:
+            ConfigError: the encoder was built without this head.
+        """
+        if self.quality is None:
+            raise ConfigError("this encoder has no quality head: build and train it with a technique of `quality`")
+        return cast(Tensor, self.quality(raw))[:, 0].float()
+
+    def heads(self, raw: Tensor, features: list[Tensor]) -> dict[str, Tensor]:
+        """Logits of the heads that there are, by the name of their output, in the order of outputs."""
+        found = {}
+        if self.occlusion is not None:
+            found["occlusion"] = self.occlusion_logits(features)
+        if self.quality is not None:
+            found["quality"] = self.quality_logits(raw)
+        return found
+
     @property
     def taps(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels of each feature map, finest first, and image pixels to a cell of it."""
@@ -109,7 +139,11 @@ class FaceEncoder(nn.Module):
 
 
 def build_encoder(
-    backbone: str, embedding: int, output_stride: int | None = None, occlusion: bool = False
+    backbone: str,
+    embedding: int,
+    output_stride: int | None = None,
+    occlusion: bool = False,
+    quality: Technique | None = None,
 ) -> FaceEncoder:
     """Build an untrained encoder; torch's random state decides the weights.
 
@@ -122,6 +156,7 @@ def build_encoder(
         output_stride: 8 or 16 make timm's trade the last strides for dilation and keep a finer map (16: 7x7 at
             112 pixels); empty or 32 leaves most of them as they are (4x4). Those of `compact` have one stride, 16.
         occlusion: whether to add the head that `FaceEncoder.occlusion_logits` needs.
+        quality: what the head that `FaceEncoder.quality_logits` needs is to learn; None adds no such head.
 
     Raises:
         ConfigError: nobody knows the backbone, or it cannot keep that stride.
@@ -130,10 +165,18 @@ def build_encoder(
     stride = cast(FeatureInfo, features.feature_info).reduction()[-1]
     if output_stride is not None and stride != output_stride:
         raise ConfigError(f"backbone {backbone!r} has output_stride {stride}, not {output_stride}")
-    return FaceEncoder(
-        features,
-        Architecture(backbone=backbone, embedding=embedding, output_stride=output_stride, occlusion=occlusion),
+    architecture = Architecture(
+        backbone=backbone, embedding=embedding, output_stride=output_stride, occlusion=occlusion, quality=quality
     )
+    return FaceEncoder(features, architecture)
+
+
+def _quality_head(embedding: int) -> nn.Sequential:
+    """Two layers on the embedding before it is normalised, whose length says much of it.
+
+    Source: AI-KD, Babnik et al., IWBF 2024, whose hidden layer has 1024 numbers: more weights than `compact` has.
+    """
+    return nn.Sequential(nn.Linear(embedding, QUALITY_WIDTH), nn.GELU(), nn.Linear(QUALITY_WIDTH, 1))
 
 
 def parameters_count(model: nn.Module) -> int:

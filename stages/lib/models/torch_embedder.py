@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stages.lib.models.contract import ENCODER_INPUT, Faces, OcclusionMaps
+from stages.lib.models.contract import ENCODER_INPUT, Faces
 from stages.lib.models.embedder import Embeddings, Norms, embed_batched
 from stages.lib.models.student import FaceEncoder
 
@@ -33,18 +33,19 @@ class TorchEmbedder:
         with self._evaluating():
             return embed_batched(self._raw, faces, self.dim, self._batch, flip)
 
-    def occlusion(self, faces: Faces) -> OcclusionMaps:
-        """Tell in eval mode what is covered: (N, H, W) in 0..1, the share of each cell of the last feature map.
+    def heads(self, faces: Faces) -> dict[str, NDArray[np.float32]]:
+        """What else the encoder says in eval mode, by the name of the output; all in 0..1.
 
-        Raises:
-            ConfigError: the encoder has no such head.
+        `occlusion` (N, H, W) is the covered share of each cell of the last feature map, `quality` (N,) how far the
+        embedding is to be trusted. Heads that the encoder lacks are absent.
         """
-        maps = []
+        found: dict[str, list[NDArray[np.float32]]] = {}
         with self._evaluating(), torch.inference_mode():
             for start in range(0, len(faces), self._batch):
-                _, features = self._encoder.with_features(self._prepared(faces[start : start + self._batch]))
-                maps.append(torch.sigmoid(self._encoder.occlusion_logits(features)).cpu().numpy())
-        return np.concatenate(maps)
+                raw, features = self._encoder.with_features(self._prepared(faces[start : start + self._batch]))
+                for name, logits in self._encoder.heads(raw, features).items():
+                    found.setdefault(name, []).append(torch.sigmoid(logits).cpu().numpy())
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
     def _raw(self, faces: Faces) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -14,7 +14,7 @@ from stages.lib.errors import ConfigError
 from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View
 
-__all__ = ["Batch", "Objectives", "Task", "Term", "View", "needs"]
+__all__ = ["Batch", "Objectives", "Task", "Term", "View", "heads", "needs"]
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Name of a file here -> `weight`, `start` and `ramp` of the term, and the arguments of its `Objective`."""
@@ -23,6 +23,12 @@ Settings = Mapping[str, Mapping[str, Any]]
 def needs(settings: Settings) -> frozenset[str]:
     """What the batches must carry for the terms; see `Term.needs`."""
     return frozenset().union(*(_kind(name).needs(given) for name, given in settings.items()))
+
+
+def heads(settings: Settings) -> dict[str, Any]:
+    """What the terms train the student to say beside its embedding, as `build_encoder` takes it."""
+    found = {name: _kind(name).says(given) for name, given in settings.items()}
+    return {name: head for name, head in found.items() if head is not None}
 
 
 def _kind(name: str) -> type[Term]:

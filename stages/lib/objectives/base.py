@@ -22,7 +22,7 @@ class Task:
     Attributes:
         embedding: length of the student's.
         taps: `FaceEncoder.taps` of the student.
-        occlusion: whether the student has the head that tells what is covered.
+        heads: names of what the student says beside its embedding; see `FaceEncoder.heads`.
         faces: that are trained on.
         steps: of an epoch.
         seed: of the training run.
@@ -31,7 +31,7 @@ class Task:
 
     embedding: int
     taps: tuple[tuple[int, ...], tuple[int, ...]]
-    occlusion: bool
+    heads: frozenset[str]
     faces: FaceSet
     steps: int
     seed: int
@@ -70,12 +70,13 @@ class View:
     Attributes:
         raw: float (B, embedding) embeddings, not normalised.
         features: the encoder's feature maps, finest first.
-        occlusion: (B, H, W) logits of the last map's cells being covered; None where the student has no such head.
+        heads: logits by the name of the head: `occlusion` (B, H, W), of the last map's cells being covered, and
+            `quality` (B,); what the student does not say is absent.
     """
 
     raw: Tensor
     features: list[Tensor]
-    occlusion: Tensor | None = None
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Term(nn.Module):
@@ -89,6 +90,11 @@ class Term(nn.Module):
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
         """What batches must carry for it beside faces and templates: `parses`, `shown`."""
         return frozenset()
+
+    @classmethod
+    def says(cls, settings: Mapping[str, Any]) -> Any:
+        """What `build_encoder` must be given under the term's name, so that the student has the head that it trains."""
+        return None
 
     def forward(self, view: View, batch: Batch) -> Tensor:
         """Scalar to minimise."""

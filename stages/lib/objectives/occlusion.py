@@ -24,14 +24,19 @@ class Objective(Term):
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
         return frozenset({"parses"})
 
+    @classmethod
+    def says(cls, settings: Mapping[str, Any]) -> bool:
+        return True
+
     def __init__(self, task: Task) -> None:
         super().__init__()
-        if not task.occlusion:
+        if "occlusion" not in task.heads:
             raise ConfigError("the student was built without the head that tells what is covered")
 
     def forward(self, view: View, batch: Batch) -> Tensor:
-        assert view.occlusion is not None and batch.parses is not None
+        logits = view.heads["occlusion"].float()
+        assert batch.parses is not None
         covered = sum((batch.parses == label).float() for label in COVERS)
         assert isinstance(covered, Tensor)
-        share = F.adaptive_avg_pool2d(covered[:, None], (view.occlusion.shape[1], view.occlusion.shape[2]))[:, 0]
-        return F.binary_cross_entropy_with_logits(view.occlusion.float(), share)
+        share = F.adaptive_avg_pool2d(covered[:, None], (logits.shape[1], logits.shape[2]))[:, 0]
+        return F.binary_cross_entropy_with_logits(logits, share)

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stages.lib.degrade.keys import draws
 from stages.lib.errors import ConfigError
 from stages.lib.executor import blocks
+from stages.lib.losses.quality import certainty_ratio
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 Quality = NDArray[np.float64]
@@ -26,10 +28,7 @@ SDD_ROUNDS: Final = 12
 def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
     """(N,) certainty ratio: how near its own class a face lies, for how near the nearest other one is.
 
-    CR = CCS / (NNCCS + 1 + 1e-9), with CCS the cosine to the own centre and NNCCS the largest to any other. The
-    released code leaves the + 1 out, and so divides by numbers around 0.
-
-    Source: CR-FIQA, Boutros et al., CVPR 2023.
+    See `certainty_ratio`.
 
     Args:
         embeddings: (N, D) unit.
@@ -45,10 +44,7 @@ def cr_fiqa(embeddings: Floats, labels: Ints, centres: Floats) -> Quality:
     quality = np.empty(len(embeddings))
     for rows in blocks(len(embeddings), len(centres)):
         cosine = np.asarray(embeddings[rows] @ centres.T, dtype=np.float64)
-        place = np.arange(len(cosine)), labels[rows]
-        own = cosine[place]
-        cosine[place] = -np.inf
-        quality[rows] = own / (cosine.max(axis=1) + 1.0 + 1e-9)
+        quality[rows] = certainty_ratio(torch.from_numpy(cosine), torch.from_numpy(labels[rows])).numpy()
     return quality
 
 
@@ -112,14 +108,6 @@ def ser_fiq(passes: Floats) -> Quality:
     for first in range(count - 1):
         total += np.linalg.norm(passes[first] - passes[first + 1 :], axis=-1).sum(axis=0, dtype=np.float64)
     return 2.0 / (1.0 + np.exp(total / (count * (count - 1) / 2)))
-
-
-def pair_label(cosine: Floats, slope: float = 16.0, centre: float = 0.4) -> Quality:
-    """What the worse face of a mated pair is worth: sigmoid(slope * (cosine - centre)), in (0, 1).
-
-    Source: LightQNet, Chen et al., IEEE SPL 2021; slope and centre as we read them.
-    """
-    return 1.0 / (1.0 + np.exp(-slope * (np.asarray(cosine, dtype=np.float64) - centre)))
 
 
 def scaled(quality: Quality) -> Quality:

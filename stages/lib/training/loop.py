@@ -104,8 +104,8 @@ def _step(
 ) -> dict[str, float]:
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
         raw, features = encoder.with_features(batch.images)
-        occlusion = encoder.occlusion_logits(features) if encoder.architecture.occlusion else None
-    losses: dict[str, Tensor] = objectives(View(raw.float(), features, occlusion), batch)
+        heads = encoder.heads(raw, features)
+    losses: dict[str, Tensor] = objectives(View(raw.float(), features, heads), batch)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0, error_if_nonfinite=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def faces() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def encoder() -> FaceEncoder:
-    return _encoder("test_efficientnet", occlusion=False)
+    return _encoder("test_efficientnet")
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +43,8 @@ def exported(encoder: FaceEncoder, contract: Contract, tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def seeing() -> FaceEncoder:
-    """An encoder that tells what is covered."""
-    return _encoder("test_byobnet", occlusion=True)
+    """An encoder that tells what is covered and how good a face is."""
+    return _encoder("test_byobnet", occlusion=True, quality="cr_fiqa")
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +63,9 @@ def int8(seen: Path, faces: np.ndarray) -> Path:
     return path
 
 
-def _encoder(backbone: str, occlusion: bool) -> FaceEncoder:
+def _encoder(backbone: str, **heads: Any) -> FaceEncoder:
     torch.manual_seed(4)
-    encoder = build_encoder(backbone, DIM, 16, occlusion)
+    encoder = build_encoder(backbone, DIM, 16, **heads)
     for _ in range(3):  # batch statistics other than 0 and 1, or folding them proves nothing
         encoder(torch.rand(8, 3, 112, 112))
     return encoder.eval()

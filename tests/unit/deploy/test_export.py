@@ -38,24 +38,27 @@ def test_embeddings_are_those_of_torch_at_any_batch(exported: Path, encoder: Fac
         np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
 
 
-def test_what_is_covered_is_torchs_sigmoid_at_any_batch(seen: Path, seeing: FaceEncoder, faces: np.ndarray) -> None:
+def test_what_heads_say_is_torchs_sigmoid_at_any_batch(seen: Path, seeing: FaceEncoder, faces: np.ndarray) -> None:
     assert FaceModel(seen).contract.occlusion == MAP
     with torch.inference_mode():
         raw, features = seeing.with_features(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255)
         covered = (1 / (1 + torch.exp(-seeing.occlusion_logits(features)))).numpy()
-    assert np.ptp(covered) > 1e-3
+        good = (1 / (1 + torch.exp(-seeing.quality_logits(raw)))).numpy()
+    assert np.ptp(covered) > 1e-3 and np.ptp(good) > 1e-3
     for batch in (1, 3, 64):
         found = FaceModel(seen, batch=batch).inspect(faces)
         assert found.occlusion is not None and found.occlusion.shape == (64, 7, 7)
         np.testing.assert_allclose(found.occlusion, covered, atol=1e-5)
+        assert found.quality is not None and found.quality.shape == (64,)
+        np.testing.assert_allclose(found.quality, good, atol=1e-5)
         np.testing.assert_allclose(found.embeddings, torch.nn.functional.normalize(raw).numpy(), atol=1e-5)
     assert FaceModel(seen).inspect(faces[:0]).occlusion.shape == (0, 7, 7)
 
 
-def test_a_model_without_that_head_has_two_outputs(exported: Path, faces: np.ndarray) -> None:
+def test_a_model_without_heads_has_two_outputs(exported: Path, faces: np.ndarray) -> None:
     assert [output.name for output in onnx.load(exported).graph.output] == ["embedding", "norm"]
     found = FaceModel(exported).inspect(faces[:3])
-    assert found.occlusion is None
+    assert (found.occlusion, found.quality) == (None, None)
     for one, other in zip((found.embeddings, found.norms), FaceModel(exported).embed(faces[:3]), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 

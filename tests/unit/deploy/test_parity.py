@@ -66,6 +66,7 @@ def test_golden_vectors_hold_and_tell(
         wrong += [
             (replace(found, occlusion=1 - found.occlusion * 0.5), "occlusion"),
             (replace(found, occlusion=None), "inf"),
+            (replace(found, quality=found.quality + np.float32(0.2)), "quality"),
         ]
     for vectors, message in wrong:
         write_golden(golden, faces[:4], vectors)
@@ -89,13 +90,14 @@ def test_faces_that_stand_in_are_the_same_everywhere() -> None:
     np.testing.assert_array_equal(noise[:3], stand_ins(3))
 
 
-def test_parity_sees_a_map_that_is_not_torchs(seen: Path, seeing: FaceEncoder, faces: np.ndarray) -> None:
+def test_parity_sees_a_head_that_is_not_torchs(seen: Path, seeing: FaceEncoder, faces: np.ndarray) -> None:
     assert check_parity(seeing, seen, faces).figures()["min_cosine"] >= 0.99999
-    other = copy.deepcopy(seeing)
-    with torch.no_grad():
-        other.occlusion.bias += 0.1
-    with pytest.raises(GateFailed, match=r"occlusion is off by 2\.[0-9]e-02"):
-        check_parity(other, seen, faces)
+    for head, bias in (("occlusion", lambda model: model.occlusion), ("quality", lambda model: model.quality[-1])):
+        other = copy.deepcopy(seeing)
+        with torch.no_grad():
+            bias(other).bias += 0.1
+        with pytest.raises(GateFailed, match=rf"{head} is off by 2\.[0-9]e-02"):
+            check_parity(other, seen, faces)
 
 
 def test_parity_sees_the_outputs_that_ship(

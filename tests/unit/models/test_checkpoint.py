@@ -37,19 +37,19 @@ def test_round_trip(encoder: FaceEncoder, saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
-def test_the_occlusion_head_is_kept(tmp_path: Path) -> None:
-    encoder = build_encoder("test_efficientnet", 8, 16, occlusion=True).eval()
+def test_heads_are_kept(tmp_path: Path) -> None:
+    encoder = build_encoder("test_efficientnet", 8, 16, occlusion=True, quality="pair").eval()
     save_model(tmp_path / "model", encoder, ModelSpec(architecture=encoder.architecture))
     loaded, _ = load_model(tmp_path / "model")
-    features = encoder.with_features(torch.rand(3, 3, 112, 112))[1]
-    torch.testing.assert_close(loaded.occlusion_logits(features), encoder.occlusion_logits(features), rtol=0, atol=0)
+    seen = encoder.with_features(torch.rand(3, 3, 112, 112))
+    torch.testing.assert_close(loaded.heads(*seen), encoder.heads(*seen), rtol=0, atol=0)
 
 
-def test_a_model_older_than_the_occlusion_head_loads(saved: Path) -> None:
+def test_a_model_older_than_the_heads_loads(saved: Path) -> None:
     spec = json.loads((saved / SPEC).read_text())
-    del spec["architecture"]["occlusion"]
+    del spec["architecture"]["occlusion"], spec["architecture"]["quality"]
     (saved / SPEC).write_text(json.dumps(spec))
-    assert load_model(saved)[0].occlusion is None
+    assert load_model(saved)[0].heads(torch.zeros(1, 8), []) == {}
 
 
 def test_equal_models_give_equal_bytes_and_replace_an_older_folder(encoder: FaceEncoder, saved: Path) -> None:

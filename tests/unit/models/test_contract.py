@@ -10,6 +10,7 @@ from stages.lib.models.contract import (
     Contract,
     InputContract,
     OcclusionContract,
+    QualityContract,
     ScoreContract,
     Threshold,
 )
@@ -68,7 +69,7 @@ def test_a_contract_survives_json_and_stays_closed() -> None:
 def test_a_contract_of_before_there_were_maps_and_integers_is_read() -> None:
     old = {"name": "student", "version": "1", "input": {}, "score": {"dim": 8}, "licence": "MIT"}
     contract = Contract.model_validate({**old, "schema_version": 1, "outputs": ["embedding", "norm"]})
-    assert (contract.precision, contract.occlusion) == ("fp32", None)
+    assert (contract.precision, contract.occlusion, contract.quality) == ("fp32", None, None)
     assert contract.output_shapes == {"embedding": (8,), "norm": ()}
 
 
@@ -84,6 +85,9 @@ def test_outputs_are_those_that_the_contract_explains() -> None:
         **about, outputs=("embedding", "norm", "occlusion"), occlusion=OcclusionContract(rows=7, columns=7)
     )
     assert list(seeing.output_shapes.values()) == [(8,), (), (7, 7)]
+    quality = QualityContract(technique="pair")
+    grading = Contract(**about, outputs=("embedding", "norm", "quality"), quality=quality)
+    assert list(grading.output_shapes.values()) == [(8,), (), ()]
     for outputs, occlusion in ((seeing.outputs, None), (("embedding", "norm"), seeing.occlusion), (("norm",), None)):
         with pytest.raises(ValidationError, match="the contract explains"):
             Contract(**about, outputs=outputs, occlusion=occlusion)

@@ -60,20 +60,35 @@ def test_the_occlusion_head_tells_every_cell_of_the_last_map(backbone: str) -> N
     torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_the_occlusion_head_leaves_the_embedding_alone() -> None:
+def test_heads_leave_the_embedding_alone() -> None:
     torch.manual_seed(4)
     plain = build_encoder("compact", 8)
     torch.manual_seed(4)
-    telling = build_encoder("compact", 8, occlusion=True)
-    assert telling.state_dict().keys() - plain.state_dict().keys() == {"occlusion.weight", "occlusion.bias"}
+    telling = build_encoder("compact", 8, occlusion=True, quality="cr_fiqa")
+    heads = {name.split(".")[0] for name in telling.state_dict().keys() - plain.state_dict().keys()}
+    assert heads == {"occlusion", "quality"}
     faces = torch.rand(2, 3, 112, 112)
     torch.testing.assert_close(telling(faces), plain(faces), rtol=0, atol=0)
 
 
-def test_an_encoder_without_the_occlusion_head_says_so() -> None:
+def test_quality_is_two_layers_on_the_raw_embedding() -> None:
+    encoder = build_encoder("compact", 8, quality="pair").eval()
+    raw = 3.0 * torch.randn(5, 8)
+    first, _, last = encoder.quality
+    hidden = raw @ first.weight.T + first.bias
+    active = 0.5 * hidden * (1 + torch.erf(hidden / 2**0.5))
+    wanted = (active @ last.weight.T + last.bias)[:, 0]
+    torch.testing.assert_close(encoder.quality_logits(raw), wanted, rtol=1e-4, atol=1e-5)
+    assert encoder.heads(raw, []).keys() == {"quality"}
+
+
+def test_an_encoder_without_heads_says_so() -> None:
     encoder = build_encoder("test_efficientnet", 8)
     with pytest.raises(ConfigError, match="occlusion"):
         encoder.occlusion_logits([torch.zeros(1, 8, 7, 7)])
+    with pytest.raises(ConfigError, match="quality"):
+        encoder.quality_logits(torch.zeros(1, 8))
+    assert encoder.heads(torch.zeros(1, 8), []) == {}
 
 
 def test_building_neither_trains_nor_draws_statistics() -> None:

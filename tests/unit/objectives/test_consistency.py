@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def task(make_faces: Callable[..., FaceSet]) -> Task:
-    return Task(DIM, ((), ()), False, make_faces(count=12), steps=4, seed=0)
+    return Task(DIM, ((), ()), frozenset(), make_faces(count=12), steps=4, seed=0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ IDENTITY = {"weight": 2.0, "head": "arcface", "scale": 16.0, "margin": 0.2, "sig
 
 @pytest.fixture
 def task(make_faces: Callable[..., FaceSet]) -> Task:
-    return Task(DIM, ((), ()), False, make_faces(count=6), steps=1, seed=0)
+    return Task(DIM, ((), ()), frozenset(), make_faces(count=6), steps=1, seed=0)
 
 
 def batch_of(task: Task, done: float = 0.0) -> Batch:

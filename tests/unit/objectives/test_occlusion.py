@@ -18,7 +18,7 @@ from tests.unit.conftest import DIM
 
 
 def test_golden_value_and_unknown_pixels_count_as_bare(make_faces: Callable[..., FaceSet]) -> None:
-    task = Task(DIM, ((), ()), True, make_faces(count=2), steps=1, seed=0)
+    task = Task(DIM, ((), ()), frozenset({"occlusion"}), make_faces(count=2), steps=1, seed=0)
     parses = torch.full((1, 112, 112), UNKNOWN, dtype=torch.uint8)
     parses[:, :, 56:] = int(Label.SKIN)
     parses[:, :16, :16] = int(COVERS[0])  # the first of 7 x 7 cells, whole
@@ -26,7 +26,7 @@ def test_golden_value_and_unknown_pixels_count_as_bare(make_faces: Callable[...,
     logits = torch.linspace(-2, 2, 49).reshape(1, 7, 7).requires_grad_()
     empty = torch.empty(1, 0)
     batch = Batch(torch.zeros(1, dtype=torch.int64), empty, empty, empty, torch.Generator(), parses=parses)
-    loss = Objective(task)(View(empty, [], logits), batch)
+    loss = Objective(task)(View(empty, [], {"occlusion": logits}), batch)
     share = np.zeros(49)
     share[:2] = 1.0, 0.5
     chance = 1 / (1 + np.exp(-logits.detach().numpy().ravel()))
@@ -35,4 +35,4 @@ def test_golden_value_and_unknown_pixels_count_as_bare(make_faces: Callable[...,
     loss.backward()
     assert logits.grad is not None and (logits.grad.ravel()[2:] > 0).all()
     with pytest.raises(ConfigError, match="without the head"):
-        Objective(replace(task, occlusion=False))
+        Objective(replace(task, heads=frozenset()))

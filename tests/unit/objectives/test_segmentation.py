@@ -31,7 +31,7 @@ def halves(make_faces: Callable[..., FaceSet]) -> FaceSet:
 def test_a_decoder_that_calls_all_skin_has_half_of_one_class_of_two(halves: FaceSet) -> None:
     encoder = build_encoder("test_efficientnet", DIM).eval()
     unknown = replace(halves, parses=np.full_like(halves.parses, UNKNOWN))
-    task = Task(DIM, encoder.taps, False, halves, steps=1, seed=0, unseen={"val": unknown, "fasseg": halves})
+    task = Task(DIM, encoder.taps, frozenset(), halves, steps=1, seed=0, unseen={"val": unknown, "fasseg": halves})
     objectives = Objectives(SETTINGS, task)
     classify = objectives.terms["segmentation"].decoder.classify
     with torch.no_grad():

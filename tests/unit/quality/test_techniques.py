@@ -11,7 +11,7 @@ from scipy.stats import wasserstein_distance
 from stages.lib import executor
 from stages.lib.errors import ConfigError
 from stages.lib.quality import techniques
-from stages.lib.quality.techniques import cr_fiqa, pair_label, scaled, sdd_fiqa, ser_fiq, wasserstein
+from stages.lib.quality.techniques import cr_fiqa, scaled, sdd_fiqa, ser_fiq, wasserstein
 
 
 def turned(*radians: float) -> np.ndarray:
@@ -100,10 +100,6 @@ def test_steadiness_under_dropout() -> None:
     assert ser_fiq(np.repeat(draw[:1], 4, axis=0)) == pytest.approx(np.ones(3))
     with pytest.raises(ConfigError, match="at least two"):
         ser_fiq(draw[:1])
-
-
-def test_label_of_a_pair() -> None:
-    assert pair_label(np.array([0.2, 0.4, 0.6])) == pytest.approx([0.0392, 0.5, 0.9608], abs=1e-4)
 
 
 def test_scaling_leaves_the_unknown_alone() -> None:

@@ -1,0 +1,55 @@
+"""The student learns to say what its own embeddings are worth, and no embedding moves to please the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stages.lib.errors import ConfigError
+from stages.lib.objectives import Batch, Objectives, Task, View, heads
+from stages.lib.objectives.quality import Objective
+from stages.lib.training.data import FaceSet
+from tests.unit.conftest import DIM
+
+
+@pytest.fixture
+def task(make_faces: Callable[..., FaceSet]) -> Task:
+    return Task(DIM, ((), ()), frozenset({"quality"}), make_faces(count=6), steps=1, seed=0)
+
+
+@pytest.mark.parametrize("technique", ["cr_fiqa", "pair"])
+def test_loss_equals_plain_loops(task: Task, technique: str) -> None:
+    torch.manual_seed(1)
+    rows = torch.tensor([0, 2, 4, 1])
+    labels, templates = (torch.from_numpy(a)[rows] for a in (task.faces.labels, task.faces.templates))
+    raw, said = (5 * torch.randn(4, DIM)).requires_grad_(), torch.randn(4, requires_grad=True)
+    batch = Batch(rows, torch.empty(4, 0), labels, templates, torch.Generator())
+    loss = Objective(task, technique)(View(raw, [], {"quality": said}), batch)
+
+    centres = [task.faces.templates[task.faces.labels == c].sum(axis=0) for c in range(3)]
+    expected = []
+    for face, own, template, logit in zip(raw.detach().numpy(), labels, templates.numpy(), said, strict=True):
+        cosine = [face @ c / np.linalg.norm(face) / np.linalg.norm(c) for c in centres]
+        near = max(c for i, c in enumerate(cosine) if i != own)
+        worth = 1 / (1 + np.exp(-16 * (face @ template / np.linalg.norm(face) - 0.4)))
+        target = worth if technique == "pair" else min(max(cosine[own] / (near + 1 + 1e-9), 0), 1)
+        gap = abs(1 / (1 + np.exp(-logit.item())) - target)
+        expected.append(gap**2 if gap < 0.5 else gap - 0.25)  # smooth L1 of beta .5: gap^2 / (2 beta), gap - beta / 2
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
+    loss.backward()
+    assert said.grad is not None and (said.grad != 0).any()
+    assert raw.grad is None  # the head reads the embedding in the encoder; the target gives it no gradient
+
+
+def test_the_student_is_built_with_the_head_that_the_term_trains(task: Task) -> None:
+    settings = {"quality": {"weight": 10.0, "technique": "pair"}, "template": {"weight": 1.0}}
+    assert heads(settings) == {"quality": "pair"}
+    assert set(Objectives(settings, task).terms) == {"quality", "template"}
+    with pytest.raises(ConfigError, match="without the head"):
+        Objective(replace(task, heads=frozenset()), "pair")
+    with pytest.raises(ConfigError, match="length"):
+        Objective(replace(task, embedding=512), "pair")
