@@ -19,11 +19,11 @@ from stages.lib.report.candidates import (
     teacher_candidate,
 )
 from stages.lib.report.conditions import grid_of
-from stages.lib.report.covers import look_for_covers, measure_covers
-from stages.lib.report.embeddings import EmbeddingCache
+from stages.lib.report.covers import judge_covers, read_truth
 from stages.lib.report.exam import Exam, Rules, set_exam
 from stages.lib.report.examine import examine
 from stages.lib.report.findings import Facts, Findings
+from stages.lib.report.inspections import InspectionCache
 from stages.lib.report.pictures import all_errors, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
@@ -95,19 +95,22 @@ def compare(
     rules = Rules(params.seed, params.replicates, params.max_impostors, params.fmr_targets, params.both)
     exam, notes = set_exam(rules, aligned, faces, grid, inputs.pairs)
 
-    cache = EmbeddingCache(runtime.scratch / "evaluate")
-    clean = cache.embed(aligned, TEST, models, runtime, "clean faces")
-    degraded = cache.embed(cells, TEST, models, runtime, "degraded faces")
+    cache = InspectionCache(runtime.scratch / "evaluate")
+    clean = cache.inspect(aligned, TEST, models, runtime, "clean faces")
+    degraded = cache.inspect(cells, TEST, models, runtime, "degraded faces")
     elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
-    bare = look_for_covers(aligned, TEST, models, runtime, "covers, clean")
-    hidden = look_for_covers(cells, TEST, models, runtime, "covers, degraded")
-    covers = {key: measure_covers(bare[key], hidden[key], grid.degraded, exam.subset) for key in bare}
-    of_model = [covers.get(model.identity, {}) for model in models]
-    rows = list(zip(models, clean, degraded, elsewhere, of_model, strict=True))
+    shapes = {said.occlusion.shape[1:] for said in clean if said.occlusion is not None}
+    bare = read_truth(aligned, TEST, shapes, runtime, "covers, clean")
+    hidden = read_truth(cells, TEST, shapes, runtime, "covers, degraded")
+    covers = [
+        judge_covers(*said, bare, hidden, grid.degraded, exam.subset) for said in zip(clean, degraded, strict=True)
+    ]
+    rows = list(zip(models, clean, degraded, elsewhere, covers, strict=True))
     found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)
-    pictures = all_pictures(findings, all_errors(findings, clean, exam.everyone, faces), aligned, cells, faces)
+    errors = all_errors(findings, [said.embeddings for said in clean], exam.everyone, faces)
+    pictures = all_pictures(findings, errors, aligned, cells, faces)
     publish(findings, pictures, destination)
     cache.prune()
     return headline(destination)

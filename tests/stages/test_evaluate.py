@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from zlib import crc32
@@ -29,6 +30,10 @@ from stages.params import Evaluate, Student
 PEOPLE, FACES_EACH = 8, 5
 CELLS = (("blur", 1), ("blur", 2), ("noise", 2))
 SIDES = ("treatment", "control")
+FIGURES_OF_QUALITY = (
+    *(f"npauc@{limit}{end}" for limit in (0.2, 0.3) for end in ("", "_low", "_high")),
+    "correlation",
+)
 YAWS = (0.0, -9.0, 15.0, -45.0, 80.0)  # of a person's faces
 PARAMS = Evaluate(
     seed=1, replicates=20, max_impostors=10_000, fmr_targets=(0.01, 0.001), both=("blur", "mask"), int8=(), peers={}
@@ -45,16 +50,20 @@ class FakeModel:
         self._noise = noise
 
     def embed(self, faces, flip=False):
-        coarse = faces.reshape(len(faces), 8, 14, 8, 14, 3).mean(axis=(2, 4), dtype=np.float32).reshape(len(faces), -1)
+        coarse = faces.reshape(len(faces), 8, 14, 8, 14, 3).mean(axis=(2, 4), dtype=np.float32).reshape(len(faces), 192)
         raw = (coarse - 127) @ self._projection
         for row, face in zip(raw, faces, strict=True):  # keyed by the face, so that its batch does not matter
             row += self._noise * np.random.default_rng(crc32(face.tobytes())).normal(size=self.dim)
         norms = np.linalg.norm(raw, axis=1)
         return raw / norms[:, None], norms
 
+
+class TellingModel(FakeModel):
+    """Calls what is red covered, and dark faces good."""
+
     def inspect(self, faces):
         maps = faces[..., 0].reshape(len(faces), 7, 16, 7, 16).mean(axis=(2, 4), dtype=np.float32) / 255
-        return Inspection(*self.embed(faces), maps)
+        return Inspection(*self.embed(faces), maps, 1.0 - faces.mean(axis=(1, 2, 3), dtype=np.float32) / 255)
 
 
 def _face(rng: np.random.Generator, person: np.ndarray, spread: float) -> bytes:
@@ -138,19 +147,9 @@ def _inputs(root: Path) -> tuple[EvaluateInputs, dict[str, bytes], dict[str, str
 
 def _models() -> list[Candidate]:
     def model(name, role, seed, controls, noise, shipped=True):
-        number = len(name) * 100 + (seed or 0)
-        return Candidate(
-            name,
-            role,
-            seed,
-            controls,
-            f"{name}-{seed}",
-            lambda: FakeModel(number, noise),
-            1.5,
-            123_456,
-            shipped,
-            tells_covers=name == "good",
-        )
+        number, kind = len(name) * 100 + (seed or 0), TellingModel if name == "good" else FakeModel
+        opener = partial(kind, number, noise)
+        return Candidate(name, role, seed, controls, f"{name}-{seed}", opener, 1.5, 123_456, shipped)
 
     return [
         model("teacher", "teacher", None, (), 0.0),
@@ -312,7 +311,7 @@ def test_the_ablation_table_has_a_row_a_control_and_a_column_a_condition_of_the_
 
 def test_metrics_hold_means_over_seeds_and_differences(world):
     metrics = json.loads((world.destination / "metrics.json").read_text())
-    assert set(metrics) == {"teacher", "good", "plain", "middling", "difference", "occlusion", "lists", "about"}
+    assert set(metrics) == {"teacher", "good", "plain", "middling", "difference", "occlusion", "quality", "lists", "about"}
     columns = {"clean_all", "clean", "degraded_mean", "blur-1", "blur-2", "noise-2"}
     assert columns <= set(metrics["good"])
     assert {"eer", "eer_low", "eer_high", "fnmr@1e-2", "rank1"} <= set(metrics["good"]["blur-2"])
@@ -327,6 +326,30 @@ def test_metrics_hold_means_over_seeds_and_differences(world):
     assert difference["clean"]["eer"] == pytest.approx(gap, abs=1e-4)
     assert difference["clean"]["eer_verdict"] == "better"  # its control was made nearly blind
     assert metrics["about"]["test_people"] == PEOPLE
+
+
+def test_what_a_quality_is_worth_stands_in_every_file(world):
+    metrics = json.loads((world.destination / "metrics.json").read_text())["quality"]
+    assert {name: set(groups) for name, groups in metrics.items()} == {
+        name: {"aligned"} for name in ("teacher", "good", "plain", "middling")
+    }
+    assert metrics["good"]["aligned"].keys() - metrics["plain"]["aligned"].keys() == {
+        f"quality_{figure}" for figure in FIGURES_OF_QUALITY
+    }
+    with (world.destination / "report" / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "quality_mean"]
+    assert {row["model"] for row in rows} == {"good"}
+    for row in rows:
+        if row["seed"] == "1":
+            faces = [face for face in world.images if _of(face, row["condition"]) and face[:3] in _test_faces(world)]
+            mean = np.mean([1 - decode(world.images[face]).mean() / 255 for face in faces])
+            assert float(row["value"]) == pytest.approx(mean, abs=1e-5)
+    page = (world.destination / "report" / "report.html").read_text()
+    assert "What quality is worth" in page and "good, quality" in page and "plain, quality" not in page
+
+
+def _of(face: str, condition: str) -> bool:
+    return face[4:] == condition if condition != "clean" else "-" not in face
 
 
 def test_a_map_of_covers_is_held_against_what_was_drawn(world):

@@ -11,6 +11,7 @@ which calls A the error versus discard characteristic; the partial area up to a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -81,8 +82,8 @@ def error_versus_discard(mated: Floats, quality: Floats, threshold: float) -> Di
 
 
 def bootstrap_normalised_area(
-    mated: Floats, quality: Floats, threshold: float, subject: Ints, weights: Ints, limit: float
-) -> Replicates:
+    mated: Floats, quality: Floats, threshold: float, subject: Ints, weights: Ints, limits: Sequence[float]
+) -> list[Replicates]:
     """`normalised_area` of variant A in resamples of the people.
 
     Args:
@@ -91,19 +92,20 @@ def bootstrap_normalised_area(
         threshold: a setting, the same in every replicate.
         subject: (P,) whose pair it is, in [0, S).
         weights: (B, S) from `bootstrap.subject_weights`; the same ones for all techniques pair their differences.
-        limit: as of `DiscardCurve.area`.
+        limits: as of `DiscardCurve.area`.
 
     Returns:
-        (B,); NaN in a replicate in which no pair misses.
+        (B,) for each limit; NaN in a replicate in which no pair misses.
     """
     _check(mated, quality)
     missed = mated < threshold
-    parts = []
+    parts: list[list[Replicates]] = [[] for _ in limits]
     for block in np.array_split(weights, max(1, weights.shape[0] * len(mated) // BLOCK)):
         discarded, fnmr = _curves(missed, quality, block[:, subject].astype(np.float64))
-        with np.errstate(invalid="ignore"):
-            parts.append(_areas(discarded, fnmr, limit) / (limit * fnmr[:, 0]))
-    return np.concatenate(parts)
+        for part, limit in zip(parts, limits, strict=True):
+            with np.errstate(invalid="ignore"):
+                part.append(_areas(discarded, fnmr, limit) / (limit * fnmr[:, 0]))
+    return [np.concatenate(part) for part in parts]
 
 
 def error_versus_discard_refitted(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal
 
 import onnx
 
@@ -41,7 +41,6 @@ class Candidate:
         parameters: weights stored in the file.
         shipped: whether this file is the one that leaves the house under its name.
         thresholds: by false match rate, as the file itself states them; empty where it states none.
-        tells_covers: whether the model returns a map of what is covered (`deploy.session.FaceModel.inspect`).
     """
 
     name: str
@@ -54,19 +53,11 @@ class Candidate:
     parameters: int
     shipped: bool = True
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    tells_covers: bool = False
 
     @property
     def label(self) -> str:
         """Name, with the training seed where there is one."""
         return self.name if self.seed is None else f"{self.name}, seed {self.seed}"
-
-
-class _Stated(TypedDict):
-    """What a student's file says of itself."""
-
-    thresholds: Mapping[str, float]
-    tells_covers: bool
 
 
 def teacher_candidate(name: str, folder: Path, device: str, threads: int) -> Candidate:
@@ -113,7 +104,7 @@ def student_candidates(name: str, controls: tuple[str, ...], folder: Path, threa
             megabytes=_megabytes(file),
             parameters=stored_weights(file),
             shipped=file.stem == shipped,
-            **_stated(file),
+            thresholds=_thresholds(file),
         )
         for seed, file in sorted(files.items())
     ]
@@ -142,7 +133,7 @@ def int8_candidate(name: str, folder: Path, threads: int) -> Candidate:
         open=partial(FaceModel, file, threads),
         megabytes=_megabytes(file),
         parameters=stored_weights(folder / SHIPPED),
-        **_stated(file),
+        thresholds=_thresholds(file),
     )
 
 
@@ -179,10 +170,9 @@ def _shipped(folder: Path) -> str:
     return name
 
 
-def _stated(file: Path) -> _Stated:
+def _thresholds(file: Path) -> dict[str, float]:
     contract = parse({entry.key: entry.value for entry in onnx.load(file).metadata_props}, str(file))
-    thresholds = {rate: threshold.cosine for rate, threshold in contract.thresholds.items()}
-    return {"thresholds": thresholds, "tells_covers": contract.occlusion is not None}
+    return {rate: threshold.cosine for rate, threshold in contract.thresholds.items()}
 
 
 def _reopen(model: str, contract: str, threads: int) -> Embedder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,12 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from stages.lib.report.conditions import CLEAN
+from stages.lib.report.discard import GROUPS, TECHNIQUES
 from stages.lib.report.findings import Findings
+from stages.lib.report.pool import Estimate
 from stages.lib.report.style import GREEN, VERMILION, Stroke, Theme, strokes
 from stages.lib.report.words import condition_label, operator_label
 
 COLUMNS = 4
 PANELS = 3  # side by side, where a treatment has several controls
+DISCARDED = 0.5  # largest share of the pairs turned away that is drawn
 BANDS = 4  # models whose intervals can lie over one another and still be read
 WIDTH = 9.2  # inches; charts of one width keep one size of type on the page
 VERDICT = {"better": GREEN, "worse": VERMILION, "unclear": "#8a939c"}
@@ -58,28 +61,51 @@ def grid_chart(findings: Findings, theme: Theme) -> Figure:
 
     Among many models only the treatments have a band.
     """
+    lines = {name: {c: findings.estimate(name, c)["eer"] for c in findings.columns} for name in findings.names}
+    banded = findings.names if len(findings.names) <= BANDS else findings.treatments
+    return _by_severity(findings, lines, banded, "EER, %", 100.0, theme)
+
+
+def quality_chart(findings: Findings, theme: Theme) -> Figure:
+    """Mean quality against severity, a panel for each operator, of the models that tell it."""
+    told = {name: findings.estimate_quality(name) for name in findings.names}
+    lines = {
+        name: {c: figures["quality_mean"] for c, figures in found.items() if "quality_mean" in figures}
+        for name, found in told.items()
+        if "quality_mean" in found[CLEAN]
+    }
+    return _by_severity(findings, lines, list(lines), "quality", 1.0, theme)
+
+
+def _by_severity(
+    findings: Findings,
+    lines: Mapping[str, Mapping[str, Estimate]],
+    banded: Sequence[str],
+    unit: str,
+    scale: float,
+    theme: Theme,
+) -> Figure:
+    """A panel for each operator: figures by model and condition against severity, from clean faces on."""
     operators = list(dict.fromkeys(c.operator for c in findings.grid.degraded))
     rows = -(-len(operators) // COLUMNS)
     figure = Figure(figsize=(WIDTH, 2.15 * rows + 0.5))
     looks = _strokes(findings, theme)
-    banded = findings.names if len(findings.names) <= BANDS else findings.treatments
     first: Axes | None = None
-    highest = 1.0
+    highest = 0.0
     for place, operator in enumerate(operators):
         axes = figure.add_subplot(rows, min(COLUMNS, len(operators)), place + 1, sharey=first)
         first = first or axes
         cells = [c for c in findings.grid.degraded if c.operator == operator]
         severity = [0, *(c.severity for c in cells)]
-        for name in findings.names:
-            eers = [findings.estimate(name, c)["eer"] for c in (CLEAN, *(c.name for c in cells))]
-            look = looks[name]
-            low, high = (100 * np.array([getattr(e, end) for e in eers]) for end in ("low", "high"))
+        for name, line in lines.items():
+            shown, look = [line[c] for c in (CLEAN, *(c.name for c in cells))], looks[name]
+            low, value, high = (scale * np.array([getattr(e, end) for e in shown]) for end in ("low", "value", "high"))
             if name in banded:
                 axes.fill_between(severity, low, high, color=look.colour, alpha=0.13, linewidth=0)
             highest = max(highest, *high)
             axes.plot(
                 severity,
-                [100 * e.value for e in eers],
+                value,
                 color=look.colour,
                 linestyle=look.dash,
                 marker=look.marker,
@@ -90,14 +116,35 @@ def grid_chart(findings: Findings, theme: Theme) -> Figure:
         axes.set_xticks(severity, ["clean", *(str(s) for s in severity[1:])])
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if place % COLUMNS == 0:
-            axes.set_ylabel("EER, %")
+            axes.set_ylabel(unit)
         else:
             axes.tick_params(labelleft=False)
         if place + COLUMNS >= len(operators):
             axes.set_xlabel("severity")
     if first is not None:
         first.set_ylim(0, 1.03 * highest)  # once, for all: the panels share their axis
-    _legend(figure, findings, theme)
+    _legend(figure, findings, theme, list(lines))
+    return figure
+
+
+def discard_chart(findings: Findings, theme: Theme) -> Figure:
+    """FNMR against the share of mated pairs turned away, a panel a group of conditions; the files that ship."""
+    curves = [(m.model.name, discard) for m in findings.models for discard in m.discards]
+    groups = [group for group in GROUPS if any(d.group == group for _, d in curves)]
+    figure = Figure(figsize=(WIDTH, 3.7))
+    looks = _strokes(findings, theme)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, group in zip(panels, groups, strict=True):
+        for name, own in ((name, d) for name, d in curves if d.group == group):
+            shown = own.curve.discarded <= DISCARDED
+            dash = "-" if own.technique == TECHNIQUES[0] else ":"
+            steps = {"color": looks[name].colour, "linestyle": dash, "label": f"{name}, {own.technique}"}
+            axes.step(100 * own.curve.discarded[shown], 100 * own.curve.fnmr[shown], where="post", **steps)
+        axes.set(title=group, xlabel="mated pairs of lowest quality turned away, %", xlim=(0, 100 * DISCARDED))
+        axes.set_ylim(bottom=0)
+    panels[0].set_ylabel("false non-match rate of the rest, %")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(handles), 4))
     return figure
 
 
@@ -143,10 +190,11 @@ def _strokes(findings: Findings, theme: Theme) -> Mapping[str, Stroke]:
     return strokes(findings.names, neutral, theme)
 
 
-def _legend(figure: Figure, findings: Findings, theme: Theme) -> None:
+def _legend(figure: Figure, findings: Findings, theme: Theme, names: Sequence[str] = ()) -> None:
     looks = _strokes(findings, theme)
     marks = [
         Line2D([], [], color=look.colour, linestyle=look.dash, marker=look.marker, markersize=4, label=name)
         for name, look in looks.items()
+        if name in (names or looks)
     ]
     figure.legend(handles=marks, loc="outside upper center", ncols=min(len(marks), 6))

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from stages.lib.classes import COVERS
-from stages.lib.codec import decode, decode_classes
+from stages.lib.codec import Pixels, decode_classes
 from stages.lib.deploy.session import Inspection
-from stages.lib.geometry.template import SIZE
 from stages.lib.metrics.bootstrap import Ints, Replicates, bootstrap_mean
-from stages.lib.models.contract import Faces, OcclusionMaps
-from stages.lib.report.candidates import Candidate
+from stages.lib.models.contract import OcclusionMaps
 from stages.lib.report.conditions import CLEAN, Condition
 from stages.lib.report.trial import Measurement, Trial
 from stages.lib.runtime import Runtime
@@ -35,74 +34,80 @@ call covered; of the map's cells, those that are covered by more than half, of t
 too, and the bare ones that it calls covered. All but `found` are NaN without a segmentation."""
 
 
-@runtime_checkable
-class Inspector(Protocol):
-    """A model that returns a map of covers; `deploy.session.FaceModel` is one."""
+@dataclass(frozen=True)
+class Truth:
+    """What segmentations say of N faces.
 
-    def inspect(self, faces: Faces) -> Inspection: ...
+    Attributes:
+        hidden: (N,) covered share of the square; NaN for a face without a segmentation.
+        cells: (N, rows, columns) covered share of each cell of a map; NaN likewise.
+    """
+
+    hidden: NDArray[np.float64]
+    cells: NDArray[np.float32]
 
 
-def look_for_covers(
-    table: Table, where: ds.Expression, models: Sequence[Candidate], runtime: Runtime, what: str
-) -> dict[str, pd.DataFrame]:
-    """Ask every model that has a map; each face is decoded once.
+Truths = Mapping[tuple[int, ...], Truth]
+"""By the shape of the maps."""
+
+
+def read_truth(
+    table: Table, where: ds.Expression, shapes: Iterable[tuple[int, ...]], runtime: Runtime, what: str
+) -> Truths:
+    """Read the segmentations, each once.
 
     Args:
         table: faces of 112x112 pixels. A pixel whose class is not known counts as bare, as in training.
         where: which rows.
-        models: those without a map are passed over.
+        shapes: rows and columns of the maps that are to be judged; none reads nothing.
         runtime: for the progress bar.
         what: its label.
 
     Returns:
-        Identity of the candidate -> `SHARES`, rows as in `table.read(columns, where)`.
+        By shape, rows as in `table.read(columns, where)`.
     """
-    tellers = {model.identity: model.open() for model in models if model.tells_covers}
-    parts: dict[str, list[pd.DataFrame]] = {key: [pd.DataFrame(columns=SHARES, dtype=float)] for key in tellers}
-    for shard in runtime.progress(table.shards if tellers else (), what, "shards"):
-        for batch in replace(table, shards=(shard,)).scan(["image", "segmentation"], where, BATCH):
-            faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
-            truth = Truth.of(batch["segmentation"].to_pylist())
-            for key, model in tellers.items():
-                assert isinstance(model, Inspector)
-                maps = model.inspect(faces).occlusion
-                assert maps is not None
-                parts[key].append(judge(maps, truth))
-    return {key: pd.concat(found, ignore_index=True) for key, found in parts.items()}
+    parts: dict[tuple[int, ...], list[Truth]] = {shape: [_truth([], shape)] for shape in shapes}
+    for shard in runtime.progress(table.shards if parts else (), what, "shards"):
+        for batch in replace(table, shards=(shard,)).scan(["segmentation"], where, BATCH):
+            known = [None if data is None else decode_classes(data) for data in batch["segmentation"].to_pylist()]
+            for shape, found in parts.items():
+                found.append(_truth(known, shape))
+    return {
+        shape: Truth(np.concatenate([t.hidden for t in found]), np.concatenate([t.cells for t in found]))
+        for shape, found in parts.items()
+    }
 
 
-@dataclass(frozen=True)
-class Truth:
-    """What segmentations say of some faces.
-
-    Attributes:
-        rows: (K,) of the faces, those that have a segmentation.
-        hidden: float (K, 1, 112, 112), 1 where the face is covered.
-    """
-
-    rows: Ints
-    hidden: torch.Tensor
-
-    @classmethod
-    def of(cls, segmentations: Sequence[bytes | None]) -> Truth:
-        """Decode a batch's; None stands for a face without one."""
-        rows = np.array([row for row, data in enumerate(segmentations) if data is not None], np.int64)
-        classes = [decode_classes(data) for data in segmentations if data is not None]
-        stacked = np.stack(classes) if classes else np.empty((0, SIZE, SIZE), np.uint8)
-        return cls(rows, torch.from_numpy(np.isin(stacked, COVERS)).float()[:, None])
+def _truth(known: Sequence[Pixels | None], shape: tuple[int, ...]) -> Truth:
+    hidden, cells = np.full(len(known), np.nan), np.full((len(known), *shape), np.nan, np.float32)
+    rows = [row for row, classes in enumerate(known) if classes is not None]
+    if rows:
+        covered = np.isin(np.stack([classes for classes in known if classes is not None]), COVERS)
+        hidden[rows] = covered.mean(axis=(1, 2))
+        square = torch.from_numpy(covered).float()[:, None]
+        cells[rows] = F.adaptive_avg_pool2d(square, (shape[0], shape[1]))[:, 0].numpy()
+    return Truth(hidden, cells)
 
 
 def judge(maps: OcclusionMaps, truth: Truth) -> pd.DataFrame:
     """`SHARES` of N faces, from their maps (N, rows, columns) and what is true of them."""
-    found = pd.DataFrame({"found": maps.mean(axis=(1, 2), dtype=np.float64)}, columns=SHARES, dtype=float)
-    if len(truth.rows):
-        share = F.adaptive_avg_pool2d(truth.hidden, (maps.shape[1], maps.shape[2]))[:, 0].numpy()
-        covered, said = share > 0.5, maps[truth.rows] > 0.5
-        cells = (covered, covered & said, said & ~covered)
-        found.loc[truth.rows, "true"] = truth.hidden.mean(dim=(1, 2, 3)).numpy()
-        shares = np.stack([cell.mean(axis=(1, 2)) for cell in cells], axis=1)
-        found.loc[truth.rows, ["covered", "hit", "false"]] = shares
-    return found
+    found = pd.DataFrame({"found": maps.mean(axis=(1, 2), dtype=np.float64), "true": truth.hidden}, columns=SHARES)
+    known = np.isfinite(truth.hidden)
+    covered, said = truth.cells[known] > 0.5, maps[known] > 0.5
+    cells = (covered, covered & said, said & ~covered)
+    found[["covered", "hit", "false"]] = np.nan
+    found.loc[known, ["covered", "hit", "false"]] = np.stack([cell.mean(axis=(1, 2)) for cell in cells], axis=1)
+    return found.astype(float)
+
+
+def judge_covers(
+    clean: Inspection, degraded: Inspection, bare: Truths, hidden: Truths, cells: Sequence[Condition], trial: Trial
+) -> dict[str, Measurement]:
+    """`measure_covers` of what a model says of the clean and of the degraded faces; nothing of one without a map."""
+    if clean.occlusion is None or degraded.occlusion is None:
+        return {}
+    shape = clean.occlusion.shape[1:]
+    return measure_covers(judge(clean.occlusion, bare[shape]), judge(degraded.occlusion, hidden[shape]), cells, trial)
 
 
 def measure_covers(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
+from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.bands import fnmr_by_band
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED, POOLED, TRANSFER
 from stages.lib.report.curves import thinned_det
+from stages.lib.report.discard import mean_qualities, measure_discard, qualities_of
 from stages.lib.report.exam import Exam
 from stages.lib.report.findings import ModelFindings
 from stages.lib.report.lists import measure_list
@@ -23,8 +25,8 @@ _NO_SCORES = np.empty(0, np.float32)
 
 def examine(
     model: Candidate,
-    clean: Embeddings,
-    degraded: Embeddings,
+    faces: Inspection,
+    cells: Inspection,
     elsewhere: Mapping[str, Embeddings],
     covers: Mapping[str, Measurement],
     exam: Exam,
@@ -32,41 +34,30 @@ def examine(
     """Measure a model.
 
     Args:
-        model: the file that made the embeddings.
-        clean: (N, D) unit embeddings of the clean test faces.
-        degraded: (M, D) of the degraded ones, rows as the conditions count them.
+        model: the file that was asked.
+        faces: what it says of the (N,) clean test faces.
+        cells: of the (M,) degraded ones, rows as the conditions count them.
         elsewhere: source -> (K, D) of its faces, rows as its trial counts them.
         covers: condition -> what the model's map of covers was worth; empty for a model without one.
         exam: what to measure.
     """
-    rules, targets = exam.rules, exam.rules.fmr_targets
-    freezing = f"threshold@{target_name(targets[0])}"
+    targets = exam.rules.fmr_targets
     stated = model.thresholds.get(target_name(targets[0]))  # read from validation people, as in a deployment
-    found = {ALL: measure(clean, clean, exam.everyone, targets, stated)}
+    found = _everywhere(faces.embeddings, cells.embeddings, elsewhere, exam, stated)
     scores = found[ALL].scores
-    found[CLEAN] = found[ALL]
-    if exam.subset is not exam.everyone:
-        enrolled = clean[exam.grid.conditions[1].templates]
-        found[CLEAN] = measure(enrolled, enrolled, exam.subset, targets, stated)
-    frozen = found[CLEAN].values[freezing] if stated is None else stated
-    under = partial(measure, fmr_targets=targets, frozen=frozen)
-    for cell in exam.grid.degraded:
-        found[cell.name] = under(clean[cell.templates], degraded[cell.probes], exam.subset)
-    for cell in (cell for cell in exam.grid.degraded if cell.operator in rules.both):
-        found[BOTH + cell.name] = under(degraded[cell.probes], degraded[cell.probes], exam.subset)
-    found |= {name: under(clean, clean, trial) for name, trial in exam.poses[None].items()}
-    for source, trial in exam.transfers.items():
-        there = elsewhere[source]
-        found[TRANSFER + source] = under(there, there, trial)
-        found |= {name: under(there, there, posed) for name, posed in exam.poses[source].items()}
     curves = [thinned_det(ALL, scores, exam.everyone.protocol.genuine)]
     if exam.grid.degraded:
-        cells = [found[cell.name] for cell in exam.grid.degraded]
-        genuine = np.tile(exam.subset.protocol.genuine, len(cells))
-        curves.append(thinned_det(POOLED, np.concatenate([c.scores for c in cells]), genuine))
-        found[DEGRADED] = mean_over(cells)
-    bands = fnmr_by_band(scores, exam.everyone, exam.covariates, frozen) if _closer(model) else []
-    lists = {pairs.name: measure_list(clean, pairs, rules.replicates, rules.seed) for pairs in exam.lists}
+        measured = [found[cell.name] for cell in exam.grid.degraded]
+        genuine = np.tile(exam.subset.protocol.genuine, len(measured))
+        curves.append(thinned_det(POOLED, np.concatenate([c.scores for c in measured]), genuine))
+        found[DEGRADED] = mean_over(measured)
+    good, worse = qualities_of(faces), qualities_of(cells)
+    by_condition = {cell.name: found[cell.name].scores for cell in exam.grid.conditions}
+    worths, discards = measure_discard(by_condition, good, worse, exam.grid, exam.subset, targets[0])
+    lists = {p.name: measure_list(faces.embeddings, p, exam.rules.replicates, exam.rules.seed) for p in exam.lists}
+    closer = model.role == "student" and model.shipped
+    frozen = _frozen(found, targets, stated)
+    bands = fnmr_by_band(scores, exam.everyone, {**good, **exam.covariates}, frozen) if closer else []
     return ModelFindings(
         model,
         {name: _without_scores(found[name]) for name in (ALL, CLEAN, DEGRADED, *found) if name in found},
@@ -74,11 +65,37 @@ def examine(
         tuple(curves),
         tuple(bands),
         covers,
+        {**mean_qualities(good, worse, exam.grid, exam.subset), **worths},
+        tuple(discards) if closer else (),
     )
 
 
-def _closer(model: Candidate) -> bool:
-    return model.role == "student" and model.shipped
+def _everywhere(
+    clean: Embeddings, degraded: Embeddings, elsewhere: Mapping[str, Embeddings], exam: Exam, stated: float | None
+) -> dict[str, Measurement]:
+    """Verification and identification in every condition, all at the threshold that the file states, if it does."""
+    targets = exam.rules.fmr_targets
+    found = {ALL: measure(clean, clean, exam.everyone, targets, stated)}
+    found[CLEAN] = found[ALL]
+    if exam.subset is not exam.everyone:
+        enrolled = clean[exam.grid.conditions[1].templates]
+        found[CLEAN] = measure(enrolled, enrolled, exam.subset, targets, stated)
+    under = partial(measure, fmr_targets=targets, frozen=_frozen(found, targets, stated))
+    for cell in exam.grid.degraded:
+        found[cell.name] = under(clean[cell.templates], degraded[cell.probes], exam.subset)
+    for cell in (cell for cell in exam.grid.degraded if cell.operator in exam.rules.both):
+        found[BOTH + cell.name] = under(degraded[cell.probes], degraded[cell.probes], exam.subset)
+    found |= {name: under(clean, clean, trial) for name, trial in exam.poses[None].items()}
+    for source, trial in exam.transfers.items():
+        there = elsewhere[source]
+        found[TRANSFER + source] = under(there, there, trial)
+        found |= {name: under(there, there, posed) for name, posed in exam.poses[source].items()}
+    return found
+
+
+def _frozen(found: Mapping[str, Measurement], targets: Sequence[float], stated: float | None) -> float:
+    """The threshold that a file states, or else that of the clean faces of the grid."""
+    return found[CLEAN].values[f"threshold@{target_name(targets[0])}"] if stated is None else stated
 
 
 def _without_scores(measurement: Measurement) -> Measurement:

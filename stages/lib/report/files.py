@@ -6,11 +6,13 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from stages.lib.report.conditions import ALL, BOTH
+from stages.lib.report.discard import GROUPS
 from stages.lib.report.findings import Findings
 from stages.lib.report.pool import Difference, Estimate, single
 
@@ -54,6 +56,11 @@ def write_metrics(findings: Findings, path: Path) -> None:
         for name in findings.names
         if (covers := findings.estimate_covers(name))
     }
+    content["quality"] = {
+        name: {group: _flat(told[group], told[group]) for group in GROUPS if group in told}
+        for name in findings.names
+        for told in [findings.estimate_quality(name)]
+    }
     content["lists"] = {
         pairs.name: {n: _flat(findings.estimate_list(n, pairs.name), ("eer", "accuracy")) for n in findings.names}
         for pairs in findings.lists
@@ -79,18 +86,15 @@ def write_results(findings: Findings, path: Path) -> None:
     def rows() -> Iterable[tuple[object, ...]]:
         for name in findings.names:
             for found in findings.of(name):
-                for condition, measurement in found.conditions.items():
-                    where = (condition, *place.get(condition, ("", "")))
-                    yield from _long((name, found.model.seed, *where), single(measurement))
-                for condition, measurement in found.covers.items():
-                    where = (condition, *place.get(condition, ("", "")))
-                    yield from _long((name, found.model.seed, *where), single(measurement))
-                for pairs, measurement in found.lists.items():
-                    yield from _long((name, found.model.seed, pairs, "", ""), single(measurement))
-            for condition in findings.columns if len(findings.of(name)) > 1 else ():
-                where = (condition, *place.get(condition, ("", "")))
-                yield from _long((name, "mean", *where), findings.estimate(name, condition))
-                yield from _long((name, "mean", *where), findings.estimate_covers(name).get(condition, {}))
+                for part in (found.conditions, found.covers, found.qualities, found.lists):
+                    for condition, measurement in part.items():
+                        where = (condition, *place.get(condition, ("", "")))
+                        yield from _long((name, found.model.seed, *where), single(measurement))
+            everywhere = {c: findings.estimate(name, c) for c in findings.columns}
+            means = (everywhere, findings.estimate_covers(name), findings.estimate_quality(name))
+            for condition, estimates in chain.from_iterable(mean.items() for mean in means):
+                if len(findings.of(name)) > 1:
+                    yield from _long((name, "mean", condition, *place.get(condition, ("", ""))), estimates)
 
     _write_csv(path, RESULTS, rows())
 

@@ -11,6 +11,7 @@ from stages.lib.report.bands import Band
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import CLEAN, DEGRADED, Grid, family_of, is_transfer
 from stages.lib.report.curves import Curve
+from stages.lib.report.discard import Discard
 from stages.lib.report.lists import PairList
 from stages.lib.report.pool import Difference, Estimate, differences, pooled
 from stages.lib.report.trial import Measurement
@@ -27,6 +28,9 @@ class ModelFindings:
         curves: DET curves of the clean faces and of all degraded cells under one threshold.
         bands: FNMR by quality; empty for files that do not ship.
         covers: condition -> what the map of covers was worth (`covers.measure_covers`); empty for a model without one.
+        qualities: condition -> means of its qualities, and group of conditions -> what they are worth there
+            (`discard.measure_discard`).
+        discards: curves of its qualities; empty for files that do not ship.
     """
 
     model: Candidate
@@ -35,6 +39,8 @@ class ModelFindings:
     curves: tuple[Curve, ...]
     bands: tuple[Band, ...]
     covers: Mapping[str, Measurement]
+    qualities: Mapping[str, Measurement]
+    discards: tuple[Discard, ...]
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,10 @@ class Findings:
         """Condition -> figures of a model's map of covers, mean over its seeds; empty for a model without one."""
         return self._covers[name]
 
+    def estimate_quality(self, name: str) -> dict[str, dict[str, Estimate]]:
+        """Condition, or group of them -> figures of a model's qualities, mean over its seeds."""
+        return self._qualities[name]
+
     def difference(self, name: str, condition: str, control: str) -> dict[str, Difference]:
         """A treatment minus a control of its, over the seeds that both have; empty where they share none."""
         return self._differences[name, condition, control]
@@ -156,6 +166,11 @@ class Findings:
     def _covers(self) -> dict[str, dict[str, dict[str, Estimate]]]:
         files = {name: self.of(name) for name in self.names}
         return {n: {c: pooled([m.covers[c] for m in found]) for c in found[0].covers} for n, found in files.items()}
+
+    @cached_property
+    def _qualities(self) -> dict[str, dict[str, dict[str, Estimate]]]:
+        files = {name: self.of(name) for name in self.names}
+        return {n: {c: pooled([m.qualities[c] for m in f]) for c in f[0].qualities} for n, f in files.items()}
 
     @cached_property
     def _differences(self) -> dict[tuple[str, str, str], dict[str, Difference]]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from stages.lib.metrics.protocol import Protocol, pair_scores
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
-from stages.lib.report.charts import det_chart, difference_chart, grid_chart
-from stages.lib.report.conditions import ALL
+from stages.lib.report.charts import det_chart, difference_chart, discard_chart, grid_chart, quality_chart
+from stages.lib.report.conditions import ALL, CLEAN
 from stages.lib.report.faces import WrongPair, degradation_ids, degradation_picture, error_picture, read_faces
 from stages.lib.report.findings import Findings
 from stages.lib.report.page import Picture
@@ -82,6 +82,10 @@ def all_pictures(
     pictures = [Picture.drawn("det", "DET curves of every model", partial(det_chart, findings))]
     if findings.grid.degraded:
         pictures.append(Picture.drawn("grid", "EER by degradation and severity", partial(grid_chart, findings)))
+        pictures.append(Picture.drawn("discard", "FNMR as pairs are turned away", partial(discard_chart, findings)))
+        if any("quality_mean" in findings.estimate_quality(name)[CLEAN] for name in findings.names):
+            words = "Mean quality by degradation and severity"
+            pictures.append(Picture.drawn("quality", words, partial(quality_chart, findings)))
         pictures += _degradations(findings, aligned, cells, faces)
     for name in findings.treatments:
         words = f"Difference in EER of {name} to each of its controls"

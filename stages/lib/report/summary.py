@@ -14,7 +14,7 @@ from rich.table import Table
 from stages.lib.errors import ConfigError
 from stages.lib.report.conditions import TRANSFER, is_transfer
 
-NOT_MODELS = ("difference", "occlusion", "lists", "about")
+NOT_MODELS = ("difference", "occlusion", "quality", "lists", "about")
 WIDTH = 160  # a terminal's width must not change what a log holds
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import BANDS
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED
+from stages.lib.report.discard import GROUPS, LIMITS, TECHNIQUES
 from stages.lib.report.files import COVER_FIGURES, headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.lists import PairList
@@ -120,6 +121,35 @@ def covers_table(findings: Findings, name: str) -> Sheet | None:
             cells[0] = Cell(f"{auc.value:.2f}", plain_span(auc))
         rows.append((condition_label(condition), tuple(cells)))
     return Sheet(tuple(metric_label(m) for m in COVER_FIGURES), tuple(rows)) if rows else None
+
+
+def discard_table(findings: Findings) -> Sheet | None:
+    """What each quality of each model is worth, group by group of conditions; None without a grid."""
+    groups = [g for g in GROUPS if g in findings.estimate_quality(findings.names[0])]
+    rows = []
+    for name in findings.names:
+        found = findings.estimate_quality(name)
+        for technique in (t for t in TECHNIQUES if f"{t}_mean" in found[CLEAN]):
+            cells: list[Cell] = []
+            for figures in (found[group] for group in groups):
+                cells.append(_cell(figures["fnmr_undiscarded"]))
+                areas = [figures[f"{technique}_npauc@{limit:g}"] for limit in LIMITS]
+                cells += [Cell(f"{area.value:.3f}", plain_span(area, 3)) for area in areas]
+                cells.append(Cell(f"{figures[f'{technique}_correlation'].value:.2f}"))
+            rows.append((f"{name}, {technique}", tuple(cells)))
+    columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), "correlation")
+    headings = tuple(f"{group}: {column}" for group in groups for column in columns)
+    return Sheet(headings, tuple(rows)) if groups else None
+
+
+def quality_table(findings: Findings, name: str) -> Sheet | None:
+    """Mean quality and norm of a model in every condition; None for one that tells no quality."""
+    found = {c: f for c, f in findings.estimate_quality(name).items() if "quality_mean" in f}
+    rows = [
+        (condition_label(c), tuple(Cell(f"{e.value:.3g}", plain_span(e)) for e in (f["quality_mean"], f["norm_mean"])))
+        for c, f in found.items()
+    ]
+    return Sheet(("quality", "norm"), tuple(rows)) if rows else None
 
 
 def frozen_table(findings: Findings) -> Sheet:

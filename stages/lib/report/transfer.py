@@ -9,7 +9,7 @@ import pyarrow.dataset as ds
 
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.candidates import Candidate
-from stages.lib.report.embeddings import EmbeddingCache
+from stages.lib.report.inspections import InspectionCache
 from stages.lib.report.pose import YAW_COLUMNS
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
@@ -25,13 +25,13 @@ def transfer_faces(aligned: Table) -> dict[str, pa.Table]:
 
 
 def embed_transfers(
-    cache: EmbeddingCache, aligned: Table, sources: Iterable[str], models: Sequence[Candidate], runtime: Runtime
+    cache: InspectionCache, aligned: Table, sources: Iterable[str], models: Sequence[Candidate], runtime: Runtime
 ) -> list[dict[str, Embeddings]]:
     """For each model, source -> (K, D) unit embeddings, rows as `transfer_faces` counts them."""
     found: list[dict[str, Embeddings]] = [{} for _ in models]
     for source in sources:
         where = SPLIT & (ds.field("source") == source)
-        by_model = cache.embed(aligned, where, models, runtime, f"{source} faces")
-        for entry, embeddings in zip(found, by_model, strict=True):
-            entry[source] = embeddings
+        by_model = cache.inspect(aligned, where, models, runtime, f"{source} faces")
+        for entry, inspection in zip(found, by_model, strict=True):
+            entry[source] = inspection.embeddings
     return found

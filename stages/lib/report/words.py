@@ -80,9 +80,9 @@ def span(estimate: Estimate) -> str:
     return "" if math.isnan(estimate.low) else f"({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
 
 
-def plain_span(estimate: Estimate) -> str:
+def plain_span(estimate: Estimate, digits: int = 2) -> str:
     """An interval in the figure's own unit: `(0.31 to 0.56)`; empty where there is none."""
-    return "" if math.isnan(estimate.low) else f"({estimate.low:.2f} to {estimate.high:.2f})"
+    return "" if math.isnan(estimate.low) else f"({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
 
 
 def points(difference: Difference) -> str:

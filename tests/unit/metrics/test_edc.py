@@ -96,13 +96,14 @@ def test_replicates_equal_the_pairs_of_copied_people(monkeypatch: pytest.MonkeyP
     draw = np.random.default_rng(0)
     subject, mated, quality = draw.integers(0, 9, 80), draw.uniform(size=80), draw.integers(0, 12, 80) / 12
     weights = subject_weights(9, 30, seed=1)
-    found = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, 0.3)
+    found = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, (0.2, 0.3))
     monkeypatch.setattr(edc, "BLOCK", 10)
-    blocks = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, 0.3)
+    blocks = bootstrap_normalised_area(mated, quality, 0.4, subject, weights, (0.2, 0.3))
     np.testing.assert_allclose(found, blocks)
-    for row, value in zip(weights, found, strict=True):
+    for row, *values in zip(weights, *found, strict=True):
         rows = np.repeat(np.arange(80), row[subject])
-        assert error_versus_discard(mated[rows], quality[rows], 0.4).normalised_area(0.3) == pytest.approx(value)
+        curve = error_versus_discard(mated[rows], quality[rows], 0.4)
+        assert [curve.normalised_area(0.2), curve.normalised_area(0.3)] == pytest.approx(values)
 
 
 def test_scores_without_qualities_are_refused() -> None:

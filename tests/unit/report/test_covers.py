@@ -11,28 +11,15 @@ import pyarrow.dataset as ds
 import pytest
 
 from stages.lib.classes import UNKNOWN, Label
-from stages.lib.codec import encode_png
+from stages.lib.codec import decode, encode_png
 from stages.lib.deploy.session import Inspection
-from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import Condition
-from stages.lib.report.covers import SHARES, Truth, judge, look_for_covers, measure_covers
+from stages.lib.report.covers import SHARES, judge, judge_covers, measure_covers, read_truth
 from stages.lib.report.trial import Trial
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table, conform, publish, reject_rows, write_parquet
 
 EVERY = ds.field("split") == "test"
-
-
-class Bright:
-    """Calls a cell covered as far as its red is bright."""
-
-    def inspect(self, faces):
-        maps = faces[..., 0].reshape(len(faces), 7, 16, 7, 16).mean(axis=(2, 4), dtype=np.float32) / 255
-        return Inspection(np.empty((len(faces), 0), np.float32), np.empty(len(faces), np.float32), maps)
-
-
-def candidate(name: str, tells: bool) -> Candidate:
-    return Candidate(name, "student", 1, (), name, Bright, 1.0, 1, tells_covers=tells)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +43,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
     return Table.open(folder)
 
 
-def test_students_with_a_map_are_held_against_the_segmentation(table: Table, tmp_path: Path) -> None:
-    models = [candidate("unified", True), candidate("control", False)]
-    found = look_for_covers(table, EVERY, models, Runtime("cpu", 1, 1, tmp_path), "covers")
-    assert list(found) == ["unified"]
-    covers = found["unified"]
+def test_maps_are_held_against_the_segmentation(table: Table, tmp_path: Path) -> None:
+    runtime = Runtime("cpu", 1, 1, tmp_path)
+    red = np.stack([decode(image)[..., 0] for image in table.read(["image"])["image"].to_pylist()])
+    maps = red.reshape(4, 7, 16, 7, 16).mean(axis=(2, 4), dtype=np.float32) / 255
+    covers = judge(maps, read_truth(table, EVERY, [(7, 7)], runtime, "covers")[7, 7])
     np.testing.assert_allclose(covers["found"], [0, 32 / 112, 56 / 112, 48 / 112], atol=1e-6)
     np.testing.assert_allclose(covers["true"], [0, 48 / 112, 40 / 112, np.nan])
     # rows of cells, 16 pixels high: in truth the last three of face 1, and of face 2 the last two (the one above is
@@ -68,15 +55,20 @@ def test_students_with_a_map_are_held_against_the_segmentation(table: Table, tmp
     np.testing.assert_allclose(covers["covered"], [0, 3 / 7, 2 / 7, np.nan])
     np.testing.assert_allclose(covers["hit"], [0, 2 / 7, 2 / 7, np.nan])
     np.testing.assert_allclose(covers["false"], [0, 0, 1 / 7, np.nan])
-    nobody = look_for_covers(table, ds.field("split") == "val", models, Runtime("cpu", 1, 1, tmp_path), "covers")
-    assert nobody["unified"].empty
+    nobody = read_truth(table, ds.field("split") == "val", [(7, 7)], runtime, "covers")[7, 7]
+    assert judge(maps[:0], nobody).empty
+    assert read_truth(table, EVERY, [], runtime, "covers") == {}
 
 
-def test_a_map_may_have_cells_that_share_pixels() -> None:
-    classes = np.zeros((112, 112), np.uint8)
-    classes[70:] = Label.MASK
-    found = judge(np.zeros((1, 3, 3), np.float32), Truth.of([encode_png(classes)]))
-    assert found["covered"].tolist() == pytest.approx([1 / 3])  # the last of three rows, from pixel 74 on
+def test_a_map_may_have_cells_that_share_pixels(table: Table, tmp_path: Path) -> None:
+    truth = read_truth(table, EVERY, [(3, 3), (7, 7)], Runtime("cpu", 1, 1, tmp_path), "covers")[3, 3]
+    found = judge(np.zeros((4, 3, 3), np.float32), truth)  # rows of cells: pixels 0 to 37, 37 to 74, 74 to 111
+    np.testing.assert_allclose(found["covered"], [0, 1 / 3, 1 / 3, np.nan])
+
+
+def test_a_model_without_a_map_is_not_judged() -> None:
+    silent = Inspection(np.empty((4, 2), np.float32), np.empty(4, np.float32))
+    assert judge_covers(silent, silent, {}, {}, [], Trial.of(np.array([0, 0, 1, 1]), 10, 5, 0)) == {}
 
 
 def test_figures_and_resamples_equal_plain_loops() -> None:

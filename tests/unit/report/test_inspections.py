@@ -9,7 +9,7 @@ import pytest
 
 from stages.lib.codec import encode_png
 from stages.lib.report.candidates import Candidate
-from stages.lib.report.embeddings import EmbeddingCache
+from stages.lib.report.inspections import InspectionCache
 from stages.lib.runtime import Runtime
 from stages.lib.table import conform, publish, reject_rows, write_parquet
 
@@ -57,28 +57,27 @@ def _candidate(name: str, embedder: Counting) -> Candidate:
 
 def test_a_killed_run_resumes_and_gives_the_same(table, tmp_path):
     runtime = Runtime("cpu", 1, 1, tmp_path)
-    fresh = EmbeddingCache(tmp_path / "fresh").embed(table, TEST, [_candidate("a", Counting())], runtime, "x")[0]
-    assert fresh.shape == (6, 3)
+    fresh = InspectionCache(tmp_path / "fresh").inspect(table, TEST, [_candidate("a", Counting())], runtime, "x")[0]
+    assert (fresh.embeddings.shape, fresh.norms.shape, fresh.occlusion) == ((6, 3), (6,), None)
 
     with pytest.raises(KeyboardInterrupt):
-        EmbeddingCache(tmp_path / "c").embed(table, TEST, [_candidate("a", Counting(dies_after=3))], runtime, "x")
+        InspectionCache(tmp_path / "c").inspect(table, TEST, [_candidate("a", Counting(dies_after=3))], runtime, "x")
     again = Counting()
-    resumed = EmbeddingCache(tmp_path / "c").embed(table, TEST, [_candidate("a", again)], runtime, "x")[0]
+    resumed = InspectionCache(tmp_path / "c").inspect(table, TEST, [_candidate("a", again)], runtime, "x")[0]
     assert again.seen == 3  # the first shard was kept
-    np.testing.assert_array_equal(resumed, fresh)
+    np.testing.assert_array_equal(resumed.embeddings, fresh.embeddings)
 
     unused = Counting(dies_after=0)
-    np.testing.assert_array_equal(
-        EmbeddingCache(tmp_path / "c").embed(table, TEST, [_candidate("a", unused)], runtime, "x")[0], fresh
-    )
+    kept = InspectionCache(tmp_path / "c").inspect(table, TEST, [_candidate("a", unused)], runtime, "x")[0]
+    np.testing.assert_array_equal(kept.norms, fresh.norms)
 
 
 def test_a_new_model_leaves_the_others_alone_and_prune_drops_the_old(table, tmp_path):
     runtime, folder = Runtime("cpu", 1, 1, tmp_path), tmp_path / "c"
-    EmbeddingCache(folder).embed(table, TEST, [_candidate("old", Counting())], runtime, "x")
+    InspectionCache(folder).inspect(table, TEST, [_candidate("old", Counting())], runtime, "x")
     old = set(folder.iterdir())
-    cache, new = EmbeddingCache(folder), Counting()
-    cache.embed(table, TEST, [_candidate("new", new)], runtime, "x")
+    cache, new = InspectionCache(folder), Counting()
+    cache.inspect(table, TEST, [_candidate("new", new)], runtime, "x")
     assert new.seen == 6
     cache.prune()
     assert set(folder.iterdir()).isdisjoint(old)

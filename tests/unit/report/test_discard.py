@@ -1,0 +1,77 @@
+"""Pairs of all cells of a group under one threshold, and the smaller quality of the two faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+
+from stages.lib.deploy.session import Inspection
+from stages.lib.metrics.edc import error_versus_discard
+from stages.lib.report.conditions import Condition, Grid
+from stages.lib.report.discard import groups_of, mean_qualities, measure_discard, qualities_of
+from stages.lib.report.trial import Trial
+
+ROWS = np.array([5, 3, 0, 1, 2, 4, 6, 7])  # the grid has 8 of 9 clean faces, in another order
+CELLS = (("blur", 1), ("box_only", 2), ("misalignment", 1))
+
+
+@pytest.fixture
+def grid() -> Grid:
+    clean = Condition("clean", "clean", 0, ROWS, None)
+    cells = [
+        Condition(f"{operator}-{severity}", operator, severity, ROWS, np.arange(8) + 8 * place)
+        for place, (operator, severity) in enumerate(CELLS)
+    ]
+    return Grid((Condition("clean_all", "clean", 0, np.arange(9), None), clean, *cells), 8, 1)
+
+
+@pytest.fixture
+def trial() -> Trial:
+    return Trial.of(np.array([0, 0, 0, 1, 1, 2, 2, 2]), 100, 20, 0)
+
+
+def test_areas_equal_pairs_gathered_in_loops(grid: Grid, trial: Trial) -> None:
+    draw = np.random.default_rng(3)
+    pairs = trial.protocol
+    names = ("clean", *(cell.name for cell in grid.degraded))
+    scores = {name: draw.uniform(size=len(pairs.left)).astype(np.float32) for name in names}
+    clean, degraded = ({"norm": draw.uniform(5, 9, count).astype(np.float32)} for count in (9, 24))
+    found, curves = measure_discard(scores, clean, degraded, grid, trial, 0.3)
+    assert set(found) == {"aligned", "misaligned"}
+    assert [(curve.technique, curve.group) for curve in curves] == [("norm", "aligned"), ("norm", "misaligned")]
+    for group, members in (("aligned", names[:2]), ("misaligned", ("clean", *names[2:]))):
+        mated, quality, impostors = [], [], []
+        for name in members:
+            cell = next(c for c in grid.conditions if c.name == name)
+            for left, right, genuine, score in zip(pairs.left, pairs.right, pairs.genuine, scores[name], strict=True):
+                if not genuine:
+                    impostors.append(score)
+                    continue
+                probe = clean["norm"][ROWS[right]] if cell.probes is None else degraded["norm"][cell.probes[right]]
+                mated.append(score)
+                quality.append(min(clean["norm"][ROWS[left]], probe))
+        every = np.sort([*impostors, *mated])
+        threshold = next(t for t in every if np.mean(np.array(impostors) >= t) <= 0.3)
+        curve = error_versus_discard(np.array(mated, float), np.array(quality, float), float(threshold))
+        values = found[group].values
+        assert values["fnmr_undiscarded"] == pytest.approx(np.mean(np.array(mated) < threshold))
+        assert values["norm_npauc@0.2"] == pytest.approx(curve.normalised_area(0.2))
+        assert values["norm_npauc@0.3"] == pytest.approx(curve.normalised_area(0.3))
+        ranks = np.corrcoef(rankdata(quality), rankdata(mated))[0, 1]
+        assert values["norm_correlation"] == pytest.approx(ranks)
+        assert {len(own) for own in found[group].replicates.values()} == {20}
+
+
+def test_a_group_without_cells_is_absent(grid: Grid) -> None:
+    straight = Grid(grid.conditions[:3], 8, 1)
+    assert set(groups_of(straight)) == {"aligned"}
+    assert groups_of(Grid(grid.conditions[:2], 8, 1)) == {}
+
+
+def test_means_are_of_the_faces_of_the_grid(grid: Grid, trial: Trial) -> None:
+    said = [Inspection(np.empty((n, 2)), np.arange(n, dtype=np.float32), None, np.arange(n) / n) for n in (9, 24)]
+    means = mean_qualities(*map(qualities_of, said), grid, trial)
+    assert means["clean"].values == {"norm_mean": 3.5, "quality_mean": pytest.approx(3.5 / 9)}
+    assert means["box_only-2"].values == {"norm_mean": 11.5, "quality_mean": pytest.approx(11.5 / 24)}
+    assert qualities_of(Inspection(np.empty((1, 2)), np.ones(1))).keys() == {"norm"}
