@@ -164,7 +164,7 @@ def reference() -> None:
     from stages.reference import run
 
     params = load().reference
-    _say(run(params, ALIGNED, EXPORTED / params.student, REFERENCE, Runtime.from_environment()))
+    _say(run(params, ALIGNED, GRID, EXPORTED / params.student, REFERENCE, Runtime.from_environment()))
 
 
 @app.command()

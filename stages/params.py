@@ -378,6 +378,9 @@ class Evaluate(Section):
 class Reference(Section):
     student: str = Field(description="the student that ships")
     bins: Count = Field(description="equal-count bins of each column's histogram")
+    bands: Count = Field(description="of quality, with equally many mated pairs, whose FNMR is told")
+    replicates: Count = Field(description="resamples of the people, for the intervals of the bands")
+    seed: Seed = Field(description="of the resamples")
 
 
 class Params(Section):

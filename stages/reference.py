@@ -1,8 +1,9 @@
-"""reference: the frozen profile that production is compared with: `q_*`, norms and genuine scores."""
+"""reference: the frozen profile that production is compared with, and what quality costs there."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ from stages.lib.codec import decode
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.folders import new_folder
+from stages.lib.metrics.bootstrap import subject_weights
 from stages.lib.metrics.protocol import all_pairs
+from stages.lib.quality.calibration import QualityBands, calibrate, save_bands
+from stages.lib.report.conditions import grid_of
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table, write_parquet
 from stages.params import Reference
@@ -25,56 +29,103 @@ LIKE_QUALITY = ("norm", "quality")  # a pair has the lower one of its two faces
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
-def run(params: Reference, aligned: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
+@dataclass(frozen=True)
+class Seen:
+    """What the shipped model says of the faces of a table.
+
+    Attributes:
+        rows: a row a face: the columns asked for, and all that the model says of it but its embedding.
+        embeddings: (N, D) unit.
+    """
+
+    rows: pd.DataFrame
+    embeddings: NDArray[np.float32]
+
+    @property
+    def quality(self) -> NDArray[np.float32]:
+        """(N,) the model's own word for it; of one that has none, the norm."""
+        return self.rows["quality" if "quality" in self.rows else "norm"].to_numpy()
+
+
+def run(params: Reference, aligned: Path, grid: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
     """Profile the people that training never saw: what the shipped model will meet if nothing drifts.
 
     The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell them `occlusion`,
     the covered share of the face, and `quality`; no pixels, no embedding),
-    `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities) and
-    `profile.json` (quantiles and histogram edges of every column).
+    `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities),
+    `profile.json` (quantiles and histogram edges of every column) and `bands.parquet` (what each band of quality
+    costs in FNMR, from clean faces to the worst of the grid, at the strictest threshold that the model states).
     """
-    table = Table.open(aligned)
+    table, cells = Table.open(aligned), Table.open(grid)
     model = FaceModel(exported / SHIPPED, runtime.threads)
-    faces, embeddings = _embed(table, model, runtime)
-    codes = pd.factorize(faces["subject_id"], sort=True)[0].astype(np.int64)
-    pairs = all_pairs(codes, max_impostors=0, seed=0)
-    left, right = pairs.left[pairs.genuine], pairs.right[pairs.genuine]
+    columns = ["face_id", "subject_id", *(c for c in table.columns if c.startswith("q_"))]
+    seen = _look(table, columns, model, runtime, "clean faces")
+    codes = pd.factorize(seen.rows["subject_id"], sort=True)[0].astype(np.int64)
+    left, right = _mated(codes)
     if not len(left):
         raise ConfigError(f"{aligned}: no test person has two faces, so there is no genuine score to freeze")
-    worse = {n: np.minimum(faces[n].to_numpy()[left], faces[n].to_numpy()[right]) for n in LIKE_QUALITY if n in faces}
-    genuine = pd.DataFrame({"score": (embeddings[left] * embeddings[right]).sum(axis=1), **worse})
-    faces = faces.drop(columns="subject_id")
+    score = (seen.embeddings[left] * seen.embeddings[right]).sum(axis=1)
+    said = {name: seen.rows[name].to_numpy() for name in LIKE_QUALITY if name in seen.rows}
+    genuine = pd.DataFrame({"score": score, **{n: np.minimum(v[left], v[right]) for n, v in said.items()}})
+    faces = seen.rows.drop(columns="subject_id")
 
-    columns = {n: faces[n].to_numpy() for n in faces if n != "face_id"} | {"genuine_score": genuine["score"].to_numpy()}
+    profiled = {n: faces[n].to_numpy() for n in faces if n != "face_id"} | {"genuine_score": score}
     profile = {
         "model": model.contract.version,
         "aligned": table.content_id,
         "faces": len(faces),
         "genuine_pairs": len(genuine),
-        "columns": {name: _describe(values, params.bins) for name, values in columns.items()},
+        "columns": {name: _describe(values, params.bins) for name, values in profiled.items()},
     }
     with new_folder(destination) as building:
         write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
         write_parquet(pa.Table.from_pandas(genuine, preserve_index=False), building / "genuine.parquet")
         (building / "profile.json").write_text(json.dumps(profile, indent=2, allow_nan=False) + "\n")
-    return f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(columns)} columns"
+        priced = model.contract.thresholds if cells.rows else {}
+        if priced:
+            strictest = priced[min(priced, key=float)].cosine
+            degraded = _look(cells, ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
+            save_bands(_bands(params, seen, degraded, codes, strictest), building / "bands.parquet")
+    done = f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(profiled)} columns"
+    return (
+        done if priced else f"{done}; no band of quality has a price: that takes a grid and a stated threshold"
+    )
 
 
-def _embed(table: Table, model: FaceModel, runtime: Runtime) -> tuple[pd.DataFrame, NDArray[np.float32]]:
-    names = ["face_id", "subject_id", *(c for c in table.columns if c.startswith("q_"))]
+def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    pairs = all_pairs(codes, max_impostors=0, seed=0)
+    return pairs.left[pairs.genuine], pairs.right[pairs.genuine]
+
+
+def _look(table: Table, columns: list[str], model: FaceModel, runtime: Runtime, what: str) -> Seen:
     where = ds.field("split") == "test"
-    total = table.read(["face_id"], where).num_rows
+    total = table.read([columns[0]], where).num_rows
     if not total:
         raise ConfigError(f"{table.path} has no test face to profile; raise `ingest.test_fraction`")
     rows, vectors = [], []
-    batches = table.scan([*names, "image"], where, BATCH)
-    for batch in runtime.progress(batches, "reference", "batches", total=-(-total // BATCH)):
+    batches = table.scan([*columns, "image"], where, BATCH)
+    for batch in runtime.progress(batches, what, "batches", total=-(-total // BATCH)):
         found = model.inspect(np.stack([decode(image.as_py()) for image in batch["image"]]))
         said = {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
         said |= {} if found.quality is None else {"quality": found.quality}
-        rows.append(pa.Table.from_batches([batch]).select(names).to_pandas().assign(norm=found.norms, **said))
+        rows.append(pa.Table.from_batches([batch]).select(columns).to_pandas().assign(norm=found.norms, **said))
         vectors.append(found.embeddings)
-    return pd.concat(rows, ignore_index=True), np.concatenate(vectors)
+    return Seen(pd.concat(rows, ignore_index=True), np.concatenate(vectors))
+
+
+def _bands(params: Reference, clean: Seen, cells: Seen, codes: NDArray[np.int64], threshold: float) -> QualityBands:
+    """Clean templates against the other faces of their people, clean and in every cell of the grid."""
+    about = pa.Table.from_pandas(cells.rows[["parent_id", "d_operator", "d_severity"]], preserve_index=False)
+    grid = grid_of(pa.array(clean.rows["face_id"]), about)
+    inside = grid.conditions[1].templates
+    left, right = _mated(codes[inside])
+    templates, missed, quality = clean.embeddings[inside][left], [], []
+    for side, rows in [(clean, inside), *((cells, cell.probes) for cell in grid.degraded)]:
+        missed.append((templates * side.embeddings[rows][right]).sum(axis=1) < threshold)
+        quality.append(side.quality[rows][right])
+    subject = np.tile(codes[inside][left], len(missed))
+    weights = subject_weights(int(codes.max()) + 1, params.replicates, params.seed)
+    return calibrate(np.concatenate(quality), np.concatenate(missed), subject, weights, params.bands)
 
 
 def _describe(values: NDArray[np.floating], bins: int) -> dict[str, object]:

@@ -6,16 +6,20 @@ import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages import reference
 from stages.lib.codec import decode
 from stages.lib.deploy.session import Inspection
+from stages.lib.models.contract import Threshold
+from stages.lib.quality.calibration import load_bands
 from stages.lib.runtime import Runtime
+from stages.lib.table import conform
 from stages.params import Reference
 
 Make = Callable[..., Any]
@@ -23,6 +27,7 @@ Make = Callable[..., Any]
 
 class Contract:
     version = "seed-1-abc"
+    thresholds: ClassVar[dict[str, Threshold]] = {}
 
 
 class MeanColour:
@@ -41,14 +46,31 @@ class MeanColour:
         return Inspection(raw / norms[:, None], norms, occlusion if self.tells else None)
 
 
+PARAMS = Reference(student="small", bins=4, bands=2, replicates=20, seed=1)
+
+
+@pytest.fixture
+def grid(face_rows: Make, make_table: Make) -> Path:
+    """The test faces under three severities of noise that is none: their own pictures."""
+    rows = [row for row in face_rows().to_pylist() if row["split"] == "test"]
+    cells = [
+        {**row, "face_id": f"{row['face_id']}-noise-{s}", "parent_id": row["face_id"], "d_operator": "noise"}
+        | {"d_severity": s, "d_params": "{}", "d_seed": 1}
+        for row in rows
+        for s in (1, 2, 3)
+    ]
+    return make_table(conform(pa.Table.from_pylist(sorted(cells, key=lambda cell: cell["face_id"]))), "grid").path
+
+
 def test_figures_are_those_of_a_loop(
-    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
     monkeypatch.setattr(reference, "BATCH", 4)
     rows = face_rows()
     out = tmp_path / "reference"
-    reference.run(Reference(student="small", bins=4), make_table(rows).path, tmp_path, out, runtime)
+    said = reference.run(PARAMS, make_table(rows).path, grid, tmp_path, out, runtime)
+    assert "no band of quality has a price" in said and not (out / "bands.parquet").exists()
 
     test = [row for row in rows.to_pylist() if row["split"] == "test"]
     raw = [decode(row["image"]).reshape(-1, 3).mean(axis=0) for row in test]
@@ -86,10 +108,30 @@ def test_figures_are_those_of_a_loop(
 
 
 def test_a_model_that_cannot_tell_what_is_covered_has_no_such_column(
-    face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
     monkeypatch.setattr(MeanColour, "tells", False)
     out = tmp_path / "reference"
-    reference.run(Reference(student="small", bins=4), make_table(face_rows()).path, tmp_path, out, runtime)
+    reference.run(PARAMS, make_table(face_rows()).path, grid, tmp_path, out, runtime)
     assert "occlusion" not in pq.read_table(out / "faces.parquet").column_names
+
+
+def test_bands_price_quality_at_the_strictest_threshold(
+    face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "FaceModel", MeanColour)
+    strict, loose = (Threshold(cosine=c, impostor_pairs=10, people=2) for c in (0.999, 0.0))
+    monkeypatch.setattr(Contract, "thresholds", {"1e-2": loose, "1e-3": strict})
+    rows, out = face_rows(), tmp_path / "reference"
+    reference.run(PARAMS, make_table(rows).path, grid, tmp_path, out, runtime)
+    test = [row for row in rows.to_pylist() if row["split"] == "test"]
+    raw = [decode(row["image"]).reshape(-1, 3).mean(axis=0) for row in test]
+    missed = [
+        a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 0.999
+        for (one, a), (other, b) in combinations(zip(test, raw, strict=True), 2)
+        if one["subject_id"] == other["subject_id"]
+    ]
+    bands = load_bands(out / "bands.parquet")
+    assert bands.pairs.sum() == 4 * len(missed)  # clean, and three cells of the same pictures
+    assert (bands.fnmr * bands.pairs).sum() == pytest.approx(4 * sum(missed))
