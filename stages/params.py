@@ -53,6 +53,7 @@ Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 StudentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder, and a stage of DVC
+Mover = Literal["box_only", "misalignment", "wrong_landmarker"]
 Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
 Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
 Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus"]
@@ -299,6 +300,11 @@ class Quality(Term):
     )
 
 
+class Alignment(Term):
+    misaligned: dict[Mover, Share] = Field(description="how the detector errs -> probability; {} is a control")
+    feature: Weight = Field(description="times the distance to the embedding of the face in place; 0 is a control")
+
+
 class Objectives(Section):
     identity: Identity | None = Field(default=None, description="margin loss over the training people")
     template: Template | None = Field(default=None, description="MaskInv: to the teacher's template of the clean face")
@@ -307,6 +313,7 @@ class Objectives(Section):
     consistency: Consistency | None = Field(default=None, description="CCFace: into the class that the teacher saw")
     occlusion: Occlusion | None = Field(default=None, description="tell what is covered; ships")
     quality: Quality | None = Field(default=None, description="tell how far the embedding is to be trusted; ships")
+    alignment: Alignment | None = Field(default=None, description="AI-KD: quality as of a copy that sees it in place")
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> Objectives:
@@ -318,6 +325,8 @@ class Objectives(Section):
             )
         if "quality" in self.active() and not self.active().keys() & {"template", "consistency"}:
             raise ValueError("quality is told beside the teacher's templates: add template or consistency")
+        if "alignment" in self.active() and "quality" not in self.active():
+            raise ValueError("alignment passes on what quality has taught: add quality")
         return self
 
     def active(self) -> dict[str, dict[str, Any]]:

@@ -87,9 +87,7 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
             degraded = _look(cells, ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
             save_bands(_bands(params, seen, degraded, codes, strictest), building / "bands.parquet")
     done = f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(profiled)} columns"
-    return (
-        done if priced else f"{done}; no band of quality has a price: that takes a grid and a stated threshold"
-    )
+    return done if priced else f"{done}; no band of quality has a price: that takes a grid and a stated threshold"
 
 
 def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -345,6 +345,14 @@ def test_what_a_quality_is_worth_stands_in_every_file(world):
             faces = [face for face in world.images if _of(face, row["condition"]) and face[:3] in _test_faces(world)]
             mean = np.mean([1 - decode(world.images[face]).mean() / 255 for face in faces])
             assert float(row["value"]) == pytest.approx(mean, abs=1e-5)
+    with (world.destination / "report" / "differences.csv").open() as file:
+        told = {
+            (r["treatment"], r["control"], r["metric"]) for r in csv.DictReader(file) if r["condition"] == "aligned"
+        }
+    figures = {"fnmr_undiscarded", "norm_npauc@0.2", "norm_npauc@0.3"}  # quality is what no control tells
+    assert told == {
+        (*pair, f) for pair in (("good", "plain"), ("good", "middling"), ("middling", "plain")) for f in figures
+    }
     page = (world.destination / "report" / "report.html").read_text()
     assert "What quality is worth" in page and "good, quality" in page and "plain, quality" not in page
 

@@ -27,6 +27,7 @@ class Task:
         steps: of an epoch.
         seed: of the training run.
         unseen: people that are not trained on, by where they are from, for what a term measures of itself.
+        encoder: the student, untrained, for terms that keep a copy of it.
     """
 
     embedding: int
@@ -36,6 +37,7 @@ class Task:
     steps: int
     seed: int
     unseen: Mapping[str, FaceSet] = field(default_factory=dict)
+    encoder: FaceEncoder | None = None
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ class View:
         features: the encoder's feature maps, finest first.
         heads: logits by the name of the head: `occlusion` (B, H, W), of the last map's cells being covered, and
             `quality` (B,); what the student does not say is absent.
+        encoder: the student itself, for terms that show it further pictures.
     """
 
     raw: Tensor
     features: list[Tensor]
     heads: Mapping[str, Tensor] = field(default_factory=dict)
+    encoder: FaceEncoder | None = None
 
 
 class Term(nn.Module):

@@ -18,6 +18,7 @@ AIMS: Final[Mapping[str, tuple[str, ...]]] = {
     "selective": ("low_resolution",),  # SKD
     "consistency": ("low_resolution",),  # CCFace
     "segmentation": ("pose",),  # Seg-Distilled-ID
+    "alignment": ("misalignment", "wrong_landmarker", "box_only"),  # AI-KD
 }
 """Objective -> the families of conditions (`conditions.family_of`) that it is there for."""
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from stages.lib.report.conditions import ALL, BOTH
-from stages.lib.report.discard import GROUPS
 from stages.lib.report.findings import Findings
 from stages.lib.report.pool import Difference, Estimate, single
 
@@ -57,7 +56,7 @@ def write_metrics(findings: Findings, path: Path) -> None:
         if (covers := findings.estimate_covers(name))
     }
     content["quality"] = {
-        name: {group: _flat(told[group], told[group]) for group in GROUPS if group in told}
+        name: {group: _flat(told[group], told[group]) for group in findings.groups}
         for name in findings.names
         for told in [findings.estimate_quality(name)]
     }
@@ -110,7 +109,7 @@ def write_differences(findings: Findings, path: Path) -> None:
         (name, control, c, int(c in own), metric, *_figures(d.estimate), d.seeds, d.verdict, int(resolved))
         for name, control in findings.comparisons
         for own in [{c for aim in findings.aims.get(name, ()) for c in findings.own(aim)}]
-        for c in findings.columns
+        for c in (*findings.columns, *findings.groups)
         for metric, d in findings.difference(name, c, control).items()
         for resolved in [all(findings.resolved(side, c, metric) for side in (name, control))]
     )

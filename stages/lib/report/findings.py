@@ -11,7 +11,7 @@ from stages.lib.report.bands import Band
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import CLEAN, DEGRADED, Grid, family_of, is_transfer
 from stages.lib.report.curves import Curve
-from stages.lib.report.discard import Discard
+from stages.lib.report.discard import GROUPS, Discard
 from stages.lib.report.lists import PairList
 from stages.lib.report.pool import Difference, Estimate, differences, pooled
 from stages.lib.report.trial import Measurement
@@ -102,6 +102,11 @@ class Findings:
         return list(self.models[0].conditions)
 
     @property
+    def groups(self) -> list[str]:
+        """Groups of conditions that qualities are measured in."""
+        return [group for group in GROUPS if group in self.models[0].qualities]
+
+    @property
     def shown(self) -> list[str]:
         """`columns` without the clean faces of the grid where these are all test faces."""
         whole = self.grid.faces == self.facts.faces
@@ -155,7 +160,10 @@ class Findings:
         return self._qualities[name]
 
     def difference(self, name: str, condition: str, control: str) -> dict[str, Difference]:
-        """A treatment minus a control of its, over the seeds that both have; empty where they share none."""
+        """A treatment minus a control of its in a condition, or in the worth of qualities in a group of conditions.
+
+        Over the seeds that both have; empty where they share none.
+        """
         return self._differences[name, condition, control]
 
     @cached_property
@@ -177,9 +185,13 @@ class Findings:
         found = {}
         for name, control in self.comparisons:
             base = {m.model.seed: m for m in self.of(control)}
-            pairs = [(m.conditions, base[m.model.seed].conditions) for m in self.of(name) if m.model.seed in base]
+            pairs = [(m, base[m.model.seed]) for m in self.of(name) if m.model.seed in base]
             for c in self.columns:
-                found[name, c, control] = differences([m[c] for m, _ in pairs], [b[c] for _, b in pairs])
+                sides = ([side.conditions[c] for side in both] for both in zip(*pairs, strict=True))
+                found[name, c, control] = differences(*sides) if pairs else {}
+            for c in self.groups:
+                sides = ([side.qualities[c] for side in both] for both in zip(*pairs, strict=True))
+                found[name, c, control] = differences(*sides) if pairs else {}
         return found
 
     def resolved(self, name: str, condition: str, metric: str) -> bool:

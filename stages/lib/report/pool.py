@@ -67,6 +67,8 @@ def differences(treatment: Sequence[Measurement], control: Sequence[Measurement]
     """
     found = {}
     for name in treatment[0].replicates if treatment else ():
+        if name not in control[0].replicates:  # a figure of what the control does not say
+            continue
         estimate = _over_seeds(treatment, control, name)
         found[name] = Difference(estimate, len(treatment), _verdict(name, estimate))
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import BANDS
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED
-from stages.lib.report.discard import GROUPS, LIMITS, TECHNIQUES
+from stages.lib.report.discard import LIMITS, TECHNIQUES
 from stages.lib.report.files import COVER_FIGURES, headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.lists import PairList
@@ -125,8 +125,7 @@ def covers_table(findings: Findings, name: str) -> Sheet | None:
 
 def discard_table(findings: Findings) -> Sheet | None:
     """What each quality of each model is worth, group by group of conditions; None without a grid."""
-    groups = [g for g in GROUPS if g in findings.estimate_quality(findings.names[0])]
-    rows = []
+    groups, rows = findings.groups, []
     for name in findings.names:
         found = findings.estimate_quality(name)
         for technique in (t for t in TECHNIQUES if f"{t}_mean" in found[CLEAN]):
@@ -140,6 +139,26 @@ def discard_table(findings: Findings) -> Sheet | None:
     columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), "correlation")
     headings = tuple(f"{group}: {column}" for group in groups for column in columns)
     return Sheet(headings, tuple(rows)) if groups else None
+
+
+def discard_difference_table(findings: Findings) -> Sheet | None:
+    """Each treatment's qualities minus each control's, where both have them; None where there is nothing to compare."""
+    rows = []
+    for name, control in findings.comparisons:
+        for technique in TECHNIQUES:
+            cells = []
+            for group in findings.groups:
+                found = findings.difference(name, group, control)
+                areas = [found.get(f"{technique}_npauc@{limit:g}") for limit in LIMITS]
+                cells += [
+                    Cell(f"{d.verdict} {d.estimate.value:+.3f}", plain_span(d.estimate, 3), d.verdict)
+                    for d in areas
+                    if d is not None
+                ]
+            if cells:
+                rows.append((f"{name} minus {control}, {technique}", tuple(cells)))
+    headings = tuple(f"{group}: nPAUC({limit:g})" for group in findings.groups for limit in LIMITS)
+    return Sheet(headings, tuple(rows)) if rows else None
 
 
 def quality_table(findings: Findings, name: str) -> Sheet | None:

@@ -105,7 +105,7 @@ def _step(
     with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
         raw, features = encoder.with_features(batch.images)
         heads = encoder.heads(raw, features)
-    losses: dict[str, Tensor] = objectives(View(raw.float(), features, heads), batch)
+    losses: dict[str, Tensor] = objectives(View(raw.float(), features, heads, encoder), batch)
     optimizer.zero_grad(set_to_none=True)
     losses["total"].backward()
     torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0, error_if_nonfinite=True)
