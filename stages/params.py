@@ -296,7 +296,7 @@ class Occlusion(Term):
 
 class Quality(Term):
     technique: Literal["cr_fiqa", "pair"] = Field(
-        description="what is learnt: CR-FIQA's certainty ratio, or LightQNet's worth beside the clean picture"
+        description="what is learnt: CR-FIQA's certainty ratio, or LightQNet's label beside the person's other pictures"
     )
 
 

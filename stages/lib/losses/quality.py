@@ -21,7 +21,7 @@ def certainty_ratio(cosines: Tensor, labels: Tensor) -> Tensor:
 
 
 def pair_label(cosine: Tensor, slope: float = 16.0, centre: float = 0.4) -> Tensor:
-    """What the worse face of a mated pair is worth: sigmoid(slope * (cosine - centre)), in (0, 1).
+    """What a mated pair of this cosine is worth, and so the worse one of its faces: sigmoid(slope * (cosine - centre)).
 
     Source: LightQNet, Chen et al., IEEE SPL 2021; slope and centre as we read them.
     """

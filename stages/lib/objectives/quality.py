@@ -10,22 +10,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
-from stages.lib.losses.consistency import class_weights
 from stages.lib.losses.quality import certainty_ratio, pair_label
 from stages.lib.models.contract import Technique
 from stages.lib.objectives.base import Batch, Task, Term, View, same_length
 
 
 class Objective(Term):
-    """Smooth L1 distance to what the student itself makes of the face as it is shown.
+    """Smooth L1 distance to what the student itself makes of the face as it is shown, beside the teacher's templates.
 
-    `cr_fiqa` is the certainty ratio (CR-FIQA, Boutros et al., CVPR 2023, learnt jointly) among the teacher's class
-    centres; `pair` is what the face is worth beside the teacher's template of its clean picture (LightQNet, Chen et
-    al., IEEE SPL 2021). No gradient reaches the embedding through the target. As the student learns, and as faces are
-    degraded, the target follows: the quality is of this model's own embeddings.
+    The target is told by the other pictures of the person: the mean of their clean templates stands for the class, and
+    the face's own template has no say, or a person of one picture would get the best quality of all. Such a person
+    takes no part. `cr_fiqa` is the certainty ratio among all classes (CR-FIQA, Boutros et al., CVPR 2023, learnt
+    jointly; there the classes are a trained classifier's). `pair` is the label that LightQNet (Chen et al., IEEE SPL
+    2021) gives a mated pair, of the face and that mean. No gradient reaches the embedding through the target. As the
+    student learns, and as faces are degraded, the target follows: the quality is of this model's own embeddings.
     """
 
-    centres: Tensor
+    sums: Tensor
+    counts: Tensor
 
     @classmethod
     def says(cls, settings: Mapping[str, Any]) -> Technique:
@@ -37,15 +39,26 @@ class Objective(Term):
         if "quality" not in task.heads:
             raise ConfigError("the student was built without the head that tells quality")
         same_length(task)
+        templates, labels = torch.from_numpy(task.faces.templates), torch.from_numpy(task.faces.labels)
+        counts = torch.bincount(labels, minlength=len(task.faces.subjects))
+        if counts.max() < 2:
+            raise ConfigError("nobody to learn from has two faces: no picture can be told by another what it is worth")
         self.technique = technique
-        faces = task.faces
-        centres = class_weights(torch.from_numpy(faces.templates), torch.from_numpy(faces.labels), len(faces.subjects))
-        self.register_buffer("centres", centres, persistent=False)
+        sums = templates.new_zeros(len(counts), templates.shape[1]).index_add(0, labels, templates)
+        self.register_buffer("sums", sums, persistent=False)
+        self.register_buffer("counts", counts, persistent=False)
 
     def forward(self, view: View, batch: Batch) -> Tensor:
-        with torch.no_grad():
-            if self.technique == "pair":
-                target = pair_label(F.cosine_similarity(view.raw, batch.templates))
-            else:
-                target = certainty_ratio(F.normalize(view.raw) @ self.centres.T, batch.labels).clamp(0.0, 1.0)
-        return F.smooth_l1_loss(torch.sigmoid(view.heads["quality"]), target, beta=0.5)
+        target = self.target(view.raw.detach(), batch)
+        loss = F.smooth_l1_loss(torch.sigmoid(view.heads["quality"]), target, beta=0.5, reduction="none")
+        told = self.counts[batch.labels] > 1
+        return (loss * told).sum() / told.sum().clamp(min=1)
+
+    def target(self, raw: Tensor, batch: Batch) -> Tensor:
+        """(B,) in 0..1; of no meaning for the only picture of a person."""
+        others = self.sums[batch.labels] - batch.templates
+        own = F.cosine_similarity(raw, others)
+        if self.technique == "pair":
+            return pair_label(own)
+        cosines = F.normalize(raw) @ F.normalize(self.sums).T
+        return certainty_ratio(cosines.scatter(1, batch.labels[:, None], own[:, None]), batch.labels).clamp(0.0, 1.0)

@@ -18,7 +18,10 @@ from tests.unit.conftest import DIM
 
 @pytest.fixture
 def task(make_faces: Callable[..., FaceSet]) -> Task:
-    return Task(DIM, ((), ()), frozenset({"quality"}), make_faces(count=6), steps=1, seed=0)
+    """Two people with two pictures each, and a third one with one."""
+    faces = make_faces(count=6)
+    fewer = replace(faces, labels=faces.labels[:5], templates=faces.templates[:5])
+    return Task(DIM, ((), ()), frozenset({"quality"}), fewer, steps=1, seed=0)
 
 
 @pytest.mark.parametrize("technique", ["cr_fiqa", "pair"])
@@ -30,15 +33,19 @@ def test_loss_equals_plain_loops(task: Task, technique: str) -> None:
     batch = Batch(rows, torch.empty(4, 0), labels, templates, torch.Generator())
     loss = Objective(task, technique)(View(raw, [], {"quality": said}), batch)
 
-    centres = [task.faces.templates[task.faces.labels == c].sum(axis=0) for c in range(3)]
     expected = []
-    for face, own, template, logit in zip(raw.detach().numpy(), labels, templates.numpy(), said, strict=True):
+    for row, (face, own, logit) in enumerate(zip(raw.detach().numpy(), labels, said, strict=True)):
+        if own == 2:  # has one picture: nothing tells what it is worth
+            continue
+        classes = [[i for i in range(5) if task.faces.labels[i] == c and i != rows[row]] for c in range(3)]
+        centres = [task.faces.templates[members].sum(axis=0) for members in classes]
         cosine = [face @ c / np.linalg.norm(face) / np.linalg.norm(c) for c in centres]
         near = max(c for i, c in enumerate(cosine) if i != own)
-        worth = 1 / (1 + np.exp(-16 * (face @ template / np.linalg.norm(face) - 0.4)))
-        target = worth if technique == "pair" else min(max(cosine[own] / (near + 1 + 1e-9), 0), 1)
+        ratio = min(max(cosine[own] / (near + 1 + 1e-9), 0), 1)
+        target = 1 / (1 + np.exp(-16 * (cosine[own] - 0.4))) if technique == "pair" else ratio
         gap = abs(1 / (1 + np.exp(-logit.item())) - target)
         expected.append(gap**2 if gap < 0.5 else gap - 0.25)  # smooth L1 of beta .5: gap^2 / (2 beta), gap - beta / 2
+    assert len(expected) == 3
     assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
     loss.backward()
     assert said.grad is not None and (said.grad != 0).any()
@@ -53,3 +60,6 @@ def test_the_student_is_built_with_the_head_that_the_term_trains(task: Task) -> 
         Objective(replace(task, heads=frozenset()), "pair")
     with pytest.raises(ConfigError, match="length"):
         Objective(replace(task, embedding=512), "pair")
+    alone = replace(task.faces, labels=task.faces.labels[::2], templates=task.faces.templates[::2])
+    with pytest.raises(ConfigError, match="nobody to learn from has two faces"):
+        Objective(replace(task, faces=alone), "pair")
