@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from stages.lib.codec import decode
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.folders import new_folder
 from stages.lib.metrics.bootstrap import subject_weights
 from stages.lib.metrics.protocol import all_pairs
 from stages.lib.quality.calibration import QualityBands, calibrate, save_bands
+from stages.lib.quality.seen import Seen, look
 from stages.lib.report.conditions import grid_of
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table, write_parquet
 from stages.params import Reference
 
-BATCH = 64
 LIKE_QUALITY = ("norm", "quality")  # a pair has the lower one of its two faces
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the shipped model says of the faces of a table.
-
-    Attributes:
-        rows: a row a face: the columns asked for, and all that the model says of it but its embedding.
-        embeddings: (N, D) unit.
-    """
-
-    rows: pd.DataFrame
-    embeddings: NDArray[np.float32]
-
-    @property
-    def quality(self) -> NDArray[np.float32]:
-        """(N,) the model's own word for it; of one that has none, the norm."""
-        return self.rows["quality" if "quality" in self.rows else "norm"].to_numpy()
 
 
 def run(params: Reference, aligned: Path, grid: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
@@ -53,13 +32,14 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
     The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell them `occlusion`,
     the covered share of the face, and `quality`; no pixels, no embedding),
     `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities),
-    `profile.json` (quantiles and histogram edges of every column) and `bands.parquet` (what each band of quality
-    costs in FNMR, from clean faces to the worst of the grid, at the strictest threshold that the model states).
+    `profile.json` (quantiles and histogram edges of every column, and what `bands` are of) and `bands.parquet` (what
+    each band of quality costs in FNMR, from clean faces to the worst of the grid, at the strictest threshold that the
+    model states).
     """
     table, cells = Table.open(aligned), Table.open(grid)
     model = FaceModel(exported / SHIPPED, runtime.threads)
     columns = ["face_id", "subject_id", *(c for c in table.columns if c.startswith("q_"))]
-    seen = _look(table, columns, model, runtime, "clean faces")
+    seen = look(table, columns, model, runtime, "clean faces")
     codes = pd.factorize(seen.rows["subject_id"], sort=True)[0].astype(np.int64)
     left, right = _mated(codes)
     if not len(left):
@@ -77,38 +57,37 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
         "genuine_pairs": len(genuine),
         "columns": {name: _describe(values, params.bins) for name, values in profiled.items()},
     }
+    bands, priced = _price(params, seen, cells, codes, model, runtime)
+    profile["bands"] = priced
     with new_folder(destination) as building:
         write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
         write_parquet(pa.Table.from_pandas(genuine, preserve_index=False), building / "genuine.parquet")
         (building / "profile.json").write_text(json.dumps(profile, indent=2, allow_nan=False) + "\n")
-        priced = model.contract.thresholds if cells.rows else {}
-        if priced:
-            strictest = priced[min(priced, key=float)].cosine
-            degraded = _look(cells, ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
-            save_bands(_bands(params, seen, degraded, codes, strictest), building / "bands.parquet")
+        if bands is not None:
+            save_bands(bands, building / "bands.parquet")
     done = f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(profiled)} columns"
-    return done if priced else f"{done}; no band of quality has a price: that takes a grid and a stated threshold"
+    return done if bands is not None else f"{done}; no band of quality has a price: {priced['left_out']}"
+
+
+def _price(
+    params: Reference, seen: Seen, cells: Table, codes: NDArray[np.int64], model: FaceModel, runtime: Runtime
+) -> tuple[QualityBands | None, dict[str, object]]:
+    """What each band of quality costs, and what the price is of; no bands, and why, where nothing can be told."""
+    stated = model.contract.thresholds
+    if not stated or not cells.rows:
+        return None, {"left_out": "that takes the cells of synthesize.grid, and a threshold that the model states"}
+    strictest = min(stated, key=float)
+    degraded = look(cells, ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
+    try:
+        bands = _bands(params, seen, degraded, codes, stated[strictest].cosine)
+    except ConfigError as error:
+        return None, {"left_out": f"{error}; raise synthesize.grid_faces or ingest.test_fraction"}
+    return bands, {"technique": seen.technique, "fmr": strictest, "threshold": stated[strictest].cosine}
 
 
 def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     pairs = all_pairs(codes, max_impostors=0, seed=0)
     return pairs.left[pairs.genuine], pairs.right[pairs.genuine]
-
-
-def _look(table: Table, columns: list[str], model: FaceModel, runtime: Runtime, what: str) -> Seen:
-    where = ds.field("split") == "test"
-    total = table.read([columns[0]], where).num_rows
-    if not total:
-        raise ConfigError(f"{table.path} has no test face to profile; raise `ingest.test_fraction`")
-    rows, vectors = [], []
-    batches = table.scan([*columns, "image"], where, BATCH)
-    for batch in runtime.progress(batches, what, "batches", total=-(-total // BATCH)):
-        found = model.inspect(np.stack([decode(image.as_py()) for image in batch["image"]]))
-        said = {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
-        said |= {} if found.quality is None else {"quality": found.quality}
-        rows.append(pa.Table.from_batches([batch]).select(columns).to_pandas().assign(norm=found.norms, **said))
-        vectors.append(found.embeddings)
-    return Seen(pd.concat(rows, ignore_index=True), np.concatenate(vectors))
 
 
 def _bands(params: Reference, clean: Seen, cells: Seen, codes: NDArray[np.int64], threshold: float) -> QualityBands:

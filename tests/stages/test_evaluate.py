@@ -21,8 +21,8 @@ from stages.lib.codec import decode, encode_png
 from stages.lib.deploy.session import Inspection
 from stages.lib.errors import ConfigError
 from stages.lib.report import faces as face_pictures
-from stages.lib.report import headline
 from stages.lib.report.candidates import Candidate
+from stages.lib.report.summary import headline
 from stages.lib.runtime import Runtime
 from stages.lib.table import PAIRS, conform, publish, reject_rows, write_parquet
 from stages.params import Evaluate, Student

@@ -17,6 +17,7 @@ from stages import reference
 from stages.lib.codec import decode
 from stages.lib.deploy.session import Inspection
 from stages.lib.models.contract import Threshold
+from stages.lib.quality import seen
 from stages.lib.quality.calibration import load_bands
 from stages.lib.runtime import Runtime
 from stages.lib.table import conform
@@ -31,7 +32,10 @@ class Contract:
 
 
 class MeanColour:
-    """Embeds a face as the mean of its red, green and blue; the norm says how bright it is, the map how red."""
+    """Embeds a face as the mean of its red, green and blue; the norm says how bright it is, the map how red.
+
+    What is not red is good.
+    """
 
     contract = Contract()
     tells = True
@@ -43,7 +47,8 @@ class MeanColour:
         raw = faces.mean(axis=(1, 2)).astype(np.float32)
         norms = np.linalg.norm(raw, axis=1)
         occlusion = faces[:, ::16, ::16, 0].astype(np.float32) / 255
-        return Inspection(raw / norms[:, None], norms, occlusion if self.tells else None)
+        heads = (occlusion, 1.0 - raw[:, 0] / 255) if self.tells else (None, None)
+        return Inspection(raw / norms[:, None], norms, *heads)
 
 
 PARAMS = Reference(student="small", bins=4, bands=2, replicates=20, seed=1)
@@ -51,8 +56,11 @@ PARAMS = Reference(student="small", bins=4, bands=2, replicates=20, seed=1)
 
 @pytest.fixture
 def grid(face_rows: Make, make_table: Make) -> Path:
-    """The test faces under three severities of noise that is none: their own pictures."""
-    rows = [row for row in face_rows().to_pylist() if row["split"] == "test"]
+    return noisy([row for row in face_rows().to_pylist() if row["split"] == "test"], make_table)
+
+
+def noisy(rows: list[dict[str, Any]], make_table: Make) -> Path:
+    """Faces under three severities of a noise that is none: their own pictures."""
     cells = [
         {**row, "face_id": f"{row['face_id']}-noise-{s}", "parent_id": row["face_id"], "d_operator": "noise"}
         | {"d_severity": s, "d_params": "{}", "d_seed": 1}
@@ -66,7 +74,7 @@ def test_figures_are_those_of_a_loop(
     face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
-    monkeypatch.setattr(reference, "BATCH", 4)
+    monkeypatch.setattr(seen, "BATCH", 4)
     rows = face_rows()
     out = tmp_path / "reference"
     said = reference.run(PARAMS, make_table(rows).path, grid, tmp_path, out, runtime)
@@ -81,6 +89,7 @@ def test_figures_are_those_of_a_loop(
         "q_brightness",
         "norm",
         "occlusion",
+        "quality",
     }  # no pixels, no embedding, no person
     assert faces["face_id"].to_pylist() == [row["face_id"] for row in test]
     np.testing.assert_allclose(faces["norm"].to_numpy(), norms, rtol=1e-5)
@@ -98,7 +107,7 @@ def test_figures_are_those_of_a_loop(
 
     profile = json.loads((out / "profile.json").read_text())
     assert (profile["faces"], profile["genuine_pairs"], profile["model"]) == (6, 6, "seed-1-abc")
-    assert set(profile["columns"]) == {"q_brightness", "norm", "occlusion", "genuine_score"}
+    assert set(profile["columns"]) == {"q_brightness", "norm", "occlusion", "quality", "genuine_score"}
     brightness = np.array([row["q_brightness"] for row in test])
     column = profile["columns"]["q_brightness"]
     assert column["mean"] == pytest.approx(brightness.mean(), rel=1e-6)
@@ -107,31 +116,54 @@ def test_figures_are_those_of_a_loop(
     assert all(sum(about["counts"]) == 6 for about in profile["columns"].values())
 
 
-def test_a_model_that_cannot_tell_what_is_covered_has_no_such_column(
+def test_a_model_that_tells_neither_covers_nor_quality_has_no_such_columns(
     face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
     monkeypatch.setattr(MeanColour, "tells", False)
     out = tmp_path / "reference"
     reference.run(PARAMS, make_table(face_rows()).path, grid, tmp_path, out, runtime)
-    assert "occlusion" not in pq.read_table(out / "faces.parquet").column_names
+    assert {"occlusion", "quality"}.isdisjoint(pq.read_table(out / "faces.parquet").column_names)
 
 
-def test_bands_price_quality_at_the_strictest_threshold(
+@pytest.mark.parametrize("tells", [True, False])
+def test_bands_price_the_probes_quality_at_the_strictest_threshold(
+    tells: bool,
+    face_rows: Make,
+    make_table: Make,
+    runtime: Runtime,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reference, "FaceModel", MeanColour)
+    monkeypatch.setattr(MeanColour, "tells", tells)
+    strict, loose = (Threshold(cosine=c, impostor_pairs=10, people=2) for c in (0.9995, 0.0))
+    monkeypatch.setattr(Contract, "thresholds", {"1e-2": loose, "1e-3": strict})
+    rows = face_rows(["test"] * 40, each=3)
+    test, out = rows.to_pylist(), tmp_path / "reference"
+    reference.run(PARAMS, make_table(rows).path, noisy(test, make_table), tmp_path, out, runtime)
+    raw = [decode(row["image"]).reshape(-1, 3).mean(axis=0) for row in test]
+    good, missed = [], []
+    for (one, a), (other, b) in combinations(zip(test, raw, strict=True), 2):
+        if one["subject_id"] == other["subject_id"]:
+            good.append(1 - b[0] / 255 if tells else np.linalg.norm(b))
+            missed.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 0.9995)
+    bands = load_bands(out / "bands.parquet")
+    assert len(bands.fnmr) == 2
+    assert bands.edges == pytest.approx([np.median(good)], rel=1e-5)
+    sides = [[m for q, m in zip(good, missed, strict=True) if (q >= bands.edges[0]) == side] for side in (False, True)]
+    assert bands.pairs.tolist() == [4 * len(side) for side in sides]  # clean, and three cells of the same pictures
+    assert bands.fnmr == pytest.approx([np.mean(side) for side in sides])
+    told = json.loads((out / "profile.json").read_text())["bands"]
+    assert told == {"technique": "quality" if tells else "norm", "fmr": "1e-3", "threshold": 0.9995}
+
+
+def test_too_few_people_leave_the_profile_without_a_price(
     face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
-    strict, loose = (Threshold(cosine=c, impostor_pairs=10, people=2) for c in (0.999, 0.0))
-    monkeypatch.setattr(Contract, "thresholds", {"1e-2": loose, "1e-3": strict})
-    rows, out = face_rows(), tmp_path / "reference"
-    reference.run(PARAMS, make_table(rows).path, grid, tmp_path, out, runtime)
-    test = [row for row in rows.to_pylist() if row["split"] == "test"]
-    raw = [decode(row["image"]).reshape(-1, 3).mean(axis=0) for row in test]
-    missed = [
-        a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 0.999
-        for (one, a), (other, b) in combinations(zip(test, raw, strict=True), 2)
-        if one["subject_id"] == other["subject_id"]
-    ]
-    bands = load_bands(out / "bands.parquet")
-    assert bands.pairs.sum() == 4 * len(missed)  # clean, and three cells of the same pictures
-    assert (bands.fnmr * bands.pairs).sum() == pytest.approx(4 * sum(missed))
+    monkeypatch.setattr(Contract, "thresholds", {"1e-2": Threshold(cosine=0.5, impostor_pairs=10, people=2)})
+    out = tmp_path / "reference"
+    said = reference.run(PARAMS, make_table(face_rows()).path, grid, tmp_path, out, runtime)
+    assert "raise synthesize.grid_faces" in said and (out / "faces.parquet").is_file()
+    assert not (out / "bands.parquet").exists()

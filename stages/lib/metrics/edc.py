@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from stages.lib.metrics.bootstrap import Ints, Replicates
 from stages.lib.metrics.det import Floats
@@ -106,6 +107,32 @@ def bootstrap_normalised_area(
             with np.errstate(invalid="ignore"):
                 part.append(_areas(discarded, fnmr, limit) / (limit * fnmr[:, 0]))
     return [np.concatenate(part) for part in parts]
+
+
+def rank_correlation(mated: Floats, quality: Floats, subject: Ints, weights: Ints) -> tuple[float, Replicates]:
+    """Spearman's correlation of scores and qualities, and the same in resamples of the people.
+
+    Ranks are of all pairs; a resample weighs them and does not rank anew, which moves little and costs no sort.
+
+    Args:
+        mated: (P,) scores of mated pairs.
+        quality: (P,) of each pair.
+        subject: (P,) whose pair it is, in [0, S).
+        weights: (B, S) from `bootstrap.subject_weights`.
+
+    Returns:
+        The correlation in -1..1 and (B,) replicates; NaN where one side is constant.
+    """
+    _check(mated, quality)
+    ranks = [rankdata(side) for side in (mated, quality)]
+    one, other = (own - own.mean() for own in ranks)
+    moments = (np.ones(len(one)), one, other, one * one, other * other, one * other)
+    sums = np.stack([np.bincount(subject, weights=m, minlength=weights.shape[1]) for m in moments])
+    drawn = np.vstack([np.ones((1, weights.shape[1])), weights]) @ sums.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        n, x, y, xx, yy, xy = drawn.T
+        found = (xy / n - x * y / n**2) / np.sqrt((xx / n - (x / n) ** 2) * (yy / n - (y / n) ** 2))
+    return float(found[0]), found[1:]
 
 
 def error_versus_discard_refitted(

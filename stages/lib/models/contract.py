@@ -142,7 +142,7 @@ class Contract(BaseModel):
     """All that a caller must know to use a model rightly; kept in the model file itself.
 
     Attributes:
-        schema_version: of this record.
+        schema_version: of this record; 1 knew no quality.
         name: of the model.
         version: of the model, free text such as a short hash.
         precision: of the arithmetic of most layers; int8 rounds otherwise on another kind of processor.
@@ -160,7 +160,7 @@ class Contract(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     name: str
     version: str
     precision: Literal["fp32", "int8"] = "fp32"

@@ -23,8 +23,8 @@ SCHEMA = pa.schema(
         ("replicates", pa.list_(pa.float64())),
     ]
 )
-FEWEST_PAIRS = 20
-"""Of a band; with fewer its misses say nothing."""
+FEWEST_PEOPLE = 10
+"""Of a band; with fewer its misses are those of single people, whose pairs hang together."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class QualityBands:
             quality: (N,) of at least one face.
 
         Raises:
-            ConfigError: no face.
+            ConfigError: no face, or one whose quality is not a number.
         """
         return self._expected(self._shares(quality))
 
@@ -77,13 +77,13 @@ class QualityBands:
         The interval is of the difference: both sides are read from the same bands.
 
         Raises:
-            ConfigError: no face on one side.
+            ConfigError: as `expected`, on either side.
         """
         return self._expected(self._shares(quality) - self._shares(reference))
 
     def _shares(self, quality: Values) -> NDArray[np.float64]:
-        if not len(quality):
-            raise ConfigError("no face has a quality: nothing is to be expected of none")
+        if not len(quality) or not np.isfinite(quality).all():
+            raise ConfigError("no faces, or one whose quality is not a number: nothing is to be expected of them")
         return np.bincount(self.of(quality), minlength=len(self.fnmr)) / len(quality)
 
     def _expected(self, shares: NDArray[np.float64]) -> Expected:
@@ -114,9 +114,11 @@ def load_bands(path: Path) -> QualityBands:
         ConfigError: the file is missing or holds no bands.
     """
     try:
-        rows = pq.read_table(path, schema=SCHEMA)
+        rows = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise ConfigError(f"{path} holds no bands of quality: {error}; run the stage reference") from error
+    if not rows.schema.equals(SCHEMA) or not rows.num_rows:
+        raise ConfigError(f"{path} holds no bands of quality but {rows.column_names}; run the stage reference")
     return QualityBands(
         rows["from"].drop_null().to_numpy(),
         rows["pairs"].to_numpy(),
@@ -126,7 +128,7 @@ def load_bands(path: Path) -> QualityBands:
 
 
 def calibrate(quality: Values, missed: NDArray[np.bool_], subject: Ints, weights: Ints, count: int) -> QualityBands:
-    """Bands with about equally many pairs.
+    """Bands with about equally many pairs, each of at least `FEWEST_PEOPLE`.
 
     Args:
         quality: (P,) of the probe of each mated pair. Both good and bad faces must be among them: of what no probe
@@ -134,18 +136,23 @@ def calibrate(quality: Values, missed: NDArray[np.bool_], subject: Ints, weights
         missed: (P,) whether the pair's score lies below the threshold.
         subject: (P,) whose pair it is, in [0, S).
         weights: (B, S) from `bootstrap.subject_weights`.
-        count: of bands; there are fewer where too few pairs, or qualities that are equal, do not fill them.
+        count: of bands; there are fewer where people do not fill them, or qualities are equal.
 
     Raises:
-        ConfigError: fewer than `FEWEST_PAIRS` pairs.
+        ConfigError: fewer than `FEWEST_PEOPLE`.
     """
-    if len(quality) < FEWEST_PAIRS:
-        raise ConfigError(f"{len(quality)} mated pairs calibrate no quality: give at least {FEWEST_PAIRS}")
-    wanted = min(count, len(quality) // FEWEST_PAIRS)
-    edges = np.unique(np.quantile(quality.astype(np.float64), np.arange(1, wanted) / wanted))
-    band = np.searchsorted(edges, quality, side="right")
-    pairs = np.bincount(band, minlength=len(edges) + 1)
-    filled = np.flatnonzero(pairs)  # ties may leave the lowest band empty
-    replicates = [bootstrap_mean(missed[band == k], subject[band == k], weights) for k in filled]
-    fnmr = np.array([missed[band == k].mean() for k in filled])
-    return QualityBands(edges[filled[:-1]], pairs[filled], fnmr, np.stack(replicates, axis=1))
+    people = len(np.unique(subject))
+    if people < FEWEST_PEOPLE:
+        raise ConfigError(f"mated pairs of {people} people calibrate no quality: give {FEWEST_PEOPLE} at least")
+    for wanted in range(count, 0, -1):
+        edges = np.unique(np.quantile(quality.astype(np.float64), np.arange(1, wanted) / wanted))
+        band = np.searchsorted(edges, quality, side="right")
+        inside = [np.flatnonzero(band == k) for k in range(len(edges) + 1)]
+        filled = [k for k, rows in enumerate(inside) if len(rows)]  # ties may leave the lowest band empty
+        if all(len(np.unique(subject[inside[k]])) >= FEWEST_PEOPLE for k in filled):
+            break
+    rows_of = [inside[k] for k in filled]
+    replicates = [bootstrap_mean(missed[rows], subject[rows], weights) for rows in rows_of]
+    fnmr = np.array([missed[rows].mean() for rows in rows_of])
+    pairs = np.array([len(rows) for rows in rows_of])
+    return QualityBands(edges[filled[:-1]], pairs, fnmr, np.stack(replicates, axis=1))

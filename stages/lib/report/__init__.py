@@ -1,5 +1,1 @@
 """From models and faces to a report: embeddings, measurements, comparisons, pictures, pages."""
-
-from stages.lib.report.summary import headline
-
-__all__ = ["headline"]

@@ -8,11 +8,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.bootstrap import bootstrap_mean
-from stages.lib.metrics.edc import DiscardCurve, bootstrap_normalised_area, error_versus_discard
+from stages.lib.metrics.edc import DiscardCurve, bootstrap_normalised_area, error_versus_discard, rank_correlation
 from stages.lib.metrics.verification import target_name, verification
 from stages.lib.report.conditions import CLEAN, Condition, Grid
 from stages.lib.report.trial import Measurement, Trial
@@ -68,8 +67,8 @@ def measure_discard(
 ) -> tuple[dict[str, Measurement], list[Discard]]:
     """Error versus discard (variant A) of every technique in every group of conditions.
 
-    The pairs of a group are those of its cells and of the clean faces together, under one threshold: whether a
-    quality tells good faces from bad ones shows where both are there.
+    One threshold for all groups, from all pairs of the clean faces and of all cells. The mated pairs of a group are
+    those of its cells and of the clean faces: whether a quality tells good faces from bad ones shows where both are.
 
     Args:
         scores: condition -> (P,) one a pair of the trial's protocol; `CLEAN` and each cell.
@@ -80,31 +79,57 @@ def measure_discard(
         fmr_target: false match rate that fixes the threshold.
 
     Returns:
-        Group -> `fnmr_undiscarded` and for each technique `<technique>_npauc@<limit>` (normalised partial areas) and
-        `<technique>_correlation` (Spearman's, of a mated pair's quality with its score); and the curves.
+        Group -> `fnmr_undiscarded`, `resolved` (1 where enough pairs miss for the areas to mean something), for each
+        technique `<technique>_npauc@<limit>` (normalised partial areas) and `<technique>_correlation` (Spearman's, of
+        a mated pair's quality with its score), and `beyond_norm_npauc@<limit>`, the quality's area less the norm's;
+        and the curves.
     """
     genuine = trial.protocol.genuine
+    groups = groups_of(grid)
+    if not groups:
+        return {}, []
+    pooled = np.concatenate([scores[name] for name in (CLEAN, *(cell.name for cell in grid.degraded))])
+    every = np.tile(genuine, len(grid.degraded) + 1)
+    threshold = verification(pooled, every, fmr_targets=(fmr_target,))[f"threshold@{target_name(fmr_target)}"]
     found, curves = {}, []
-    for group, cells in groups_of(grid).items():
-        pooled = np.concatenate([scores[name] for name in (CLEAN, *(cell.name for cell in cells))])
-        every = np.tile(genuine, len(cells) + 1)
-        figures = verification(pooled, every, fmr_targets=(fmr_target,))
-        threshold = figures[f"threshold@{target_name(fmr_target)}"]
+    for group, cells in groups.items():
+        mated = np.concatenate([scores[name][genuine] for name in (CLEAN, *(cell.name for cell in cells))])
+        qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
         subject = np.tile(trial.subject[trial.protocol.left[genuine]], len(cells) + 1)
-        mated = pooled[every].astype(np.float64)
-        values = {"fnmr_undiscarded": float((mated < threshold).mean())}
-        replicates = {"fnmr_undiscarded": bootstrap_mean(mated < threshold, subject, trial.weights)}
-        for technique in clean:
-            quality = _of_pairs(clean[technique], degraded[technique], grid, cells, trial)
-            curve = error_versus_discard(mated, quality, threshold)
-            areas = bootstrap_normalised_area(mated, quality, threshold, subject, trial.weights, LIMITS)
-            names = [f"{technique}_npauc@{limit:g}" for limit in LIMITS]
-            values |= dict(zip(names, map(curve.normalised_area, LIMITS), strict=True))
-            replicates |= dict(zip(names, areas, strict=True))
-            values[f"{technique}_correlation"] = float(spearmanr(quality, mated).statistic)
-            curves.append(Discard(technique, group, curve))
-        found[group] = Measurement(values, replicates, np.empty(0, np.float32))
+        pairs = Mated(mated.astype(np.float64), subject, threshold)
+        found[group] = _worth(pairs, qualities, trial)
+        curves += [Discard(t, group, error_versus_discard(pairs.scores, q, threshold)) for t, q in qualities.items()]
     return found, curves
+
+
+@dataclass(frozen=True)
+class Mated:
+    """(P,) scores of mated pairs, (P,) whose each is, and the threshold that they must reach."""
+
+    scores: NDArray[np.float64]
+    subject: NDArray[np.int64]
+    threshold: float
+
+
+def _worth(pairs: Mated, qualities: Mapping[str, NDArray[np.float64]], trial: Trial) -> Measurement:
+    missed, drawn = pairs.scores < pairs.threshold, (pairs.subject, trial.weights)
+    values = {"fnmr_undiscarded": float(missed.mean())}
+    replicates = {"fnmr_undiscarded": bootstrap_mean(missed, *drawn)}
+    for technique, quality in qualities.items():
+        curve = error_versus_discard(pairs.scores, quality, pairs.threshold)
+        values["resolved"] = float(curve.resolved)
+        areas = bootstrap_normalised_area(pairs.scores, quality, pairs.threshold, *drawn, LIMITS)
+        for limit, area in zip(LIMITS, areas, strict=True):
+            values[f"{technique}_npauc@{limit:g}"] = curve.normalised_area(limit)
+            replicates[f"{technique}_npauc@{limit:g}"] = area
+        whole, correlations = rank_correlation(pairs.scores, quality, *drawn)
+        values[f"{technique}_correlation"], replicates[f"{technique}_correlation"] = whole, correlations
+    if "quality" in qualities:
+        for limit in LIMITS:
+            ours, free = (f"{technique}_npauc@{limit:g}" for technique in TECHNIQUES)
+            values[f"beyond_norm_npauc@{limit:g}"] = values[ours] - values[free]
+            replicates[f"beyond_norm_npauc@{limit:g}"] = replicates[ours] - replicates[free]
+    return Measurement(values, replicates, np.empty(0, np.float32))
 
 
 def _of_pairs(

@@ -13,7 +13,7 @@ from stages.lib.metrics.bootstrap import interval, paired_difference
 from stages.lib.report.trial import NOT_RESAMPLED, Measurement
 
 Verdict = Literal["better", "worse", "unclear"]
-HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy", "genuine_mean")
+HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy", "genuine_mean", "quality_corr", "norm_corr")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def differences(treatment: Sequence[Measurement], control: Sequence[Measurement]
         if name not in control[0].replicates:  # a figure of what the control does not say
             continue
         estimate = _over_seeds(treatment, control, name)
-        found[name] = Difference(estimate, len(treatment), _verdict(name, estimate))
+        found[name] = Difference(estimate, len(treatment), verdict(name, estimate))
     return found
 
 
@@ -87,7 +87,8 @@ def _over_seeds(treatment: Sequence[Measurement], control: Sequence[Measurement]
     return Estimate(value, low, high)
 
 
-def _verdict(name: str, difference: Estimate) -> Verdict:
+def verdict(name: str, difference: Estimate) -> Verdict:
+    """What a difference in a figure says: `unclear` where its interval holds 0."""
     sign = -1.0 if name.startswith(HIGH_IS_GOOD) else 1.0
     if sign * difference.low > 0 and sign * difference.high > 0:
         return "worse"

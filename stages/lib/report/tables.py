@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from stages.lib.report.discard import LIMITS, TECHNIQUES
 from stages.lib.report.files import COVER_FIGURES, headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.lists import PairList
-from stages.lib.report.pool import Estimate, Verdict, single
+from stages.lib.report.pool import Estimate, Verdict, single, verdict
 from stages.lib.report.words import condition_label, metric_label, plain_span, points, span
 
 
@@ -131,10 +132,9 @@ def discard_table(findings: Findings) -> Sheet | None:
         for technique in (t for t in TECHNIQUES if f"{t}_mean" in found[CLEAN]):
             cells: list[Cell] = []
             for figures in (found[group] for group in groups):
-                cells.append(_cell(figures["fnmr_undiscarded"]))
-                areas = [figures[f"{technique}_npauc@{limit:g}"] for limit in LIMITS]
-                cells += [Cell(f"{area.value:.3f}", plain_span(area, 3)) for area in areas]
-                cells.append(Cell(f"{figures[f'{technique}_correlation'].value:.2f}"))
+                cells.append(_cell(figures["fnmr_undiscarded"], "" if figures["resolved"].value == 1 else "†"))
+                wanted = (*(f"{technique}_npauc@{limit:g}" for limit in LIMITS), f"{technique}_correlation")
+                cells += [_plain(figures[metric]) for metric in wanted]
             rows.append((f"{name}, {technique}", tuple(cells)))
     columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), "correlation")
     headings = tuple(f"{group}: {column}" for group in groups for column in columns)
@@ -142,23 +142,33 @@ def discard_table(findings: Findings) -> Sheet | None:
 
 
 def discard_difference_table(findings: Findings) -> Sheet | None:
-    """Each treatment's qualities minus each control's, where both have them; None where there is nothing to compare."""
+    """Each quality output less the same model's norm, and each treatment less its controls; None without either."""
     rows = []
+    for name in findings.names:
+        told = [findings.estimate_quality(name)[group] for group in findings.groups]
+        metrics = [m for m in map("beyond_norm_npauc@{:g}".format, LIMITS) if told and m in told[0]]
+        if metrics:
+            margins = [(m, figures[m]) for figures in told for m in metrics]
+            rows.append((f"{name}: quality minus norm", tuple(_judged(verdict(m, e), e) for m, e in margins)))
     for name, control in findings.comparisons:
         for technique in TECHNIQUES:
-            cells = []
-            for group in findings.groups:
-                found = findings.difference(name, group, control)
-                areas = [found.get(f"{technique}_npauc@{limit:g}") for limit in LIMITS]
-                cells += [
-                    Cell(f"{d.verdict} {d.estimate.value:+.3f}", plain_span(d.estimate, 3), d.verdict)
-                    for d in areas
-                    if d is not None
-                ]
+            found = [findings.difference(name, group, control) for group in findings.groups]
+            areas = [own.get(f"{technique}_npauc@{limit:g}") for own in found for limit in LIMITS]
+            cells = tuple(_judged(area.verdict, area.estimate) for area in areas if area is not None)
             if cells:
-                rows.append((f"{name} minus {control}, {technique}", tuple(cells)))
+                rows.append((f"{technique}: {name} minus {control}", cells))
     headings = tuple(f"{group}: nPAUC({limit:g})" for group in findings.groups for limit in LIMITS)
     return Sheet(headings, tuple(rows)) if rows else None
+
+
+def _judged(said: Verdict, difference: Estimate) -> Cell:
+    return Cell(f"{said} {difference.value:+.3f}", plain_span(difference, 3), said)
+
+
+def _plain(estimate: Estimate) -> Cell:
+    if math.isnan(estimate.value):
+        return Cell("–")
+    return Cell(f"{estimate.value:.3f}", plain_span(estimate, 3))
 
 
 def quality_table(findings: Findings, name: str) -> Sheet | None:

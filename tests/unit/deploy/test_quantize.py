@@ -51,6 +51,8 @@ def test_pixels_and_heads_stay_float(int8: Path) -> None:
     float_ones = [node for node in convolutions if maker.get(node.input[1]) != "DequantizeLinear"]
     assert [node.name for node in float_ones] == [convolutions[0].name, convolutions[-1].name]
     assert float_ones[0].input[0] not in {o for n in graph.node if n.op_type == "DequantizeLinear" for o in n.output}
+    layers = [node for node in graph.node if node.op_type == "Gemm"]
+    assert [maker.get(node.input[1]) != "DequantizeLinear" for node in layers] == [False, True, True]  # quality's two
     raw = next(node.input[0] for node in graph.node if node.op_type == "ReduceL2")
     assert maker[raw] == "Gemm"  # no integers between the last layer and the norm
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata, spearmanr
 
 from stages.lib.metrics import edc
 from stages.lib.metrics.bootstrap import subject_weights
@@ -13,6 +14,7 @@ from stages.lib.metrics.edc import (
     bootstrap_normalised_area,
     error_versus_discard,
     error_versus_discard_refitted,
+    rank_correlation,
 )
 
 QUALITY = np.array([0.9, 0.8, 0.7, 0.2, 0.6, 0.1, 0.95, 0.5, 0.4, 0.3])
@@ -113,3 +115,16 @@ def test_scores_without_qualities_are_refused() -> None:
         error_versus_discard(MATED, np.where(QUALITY > 0.8, np.nan, QUALITY), 0.5)
     with pytest.raises(ValueError, match="below 1"):
         error_versus_discard_refitted(MATED, QUALITY, IMPOSTOR, IMPOSTOR_QUALITY, 1.0)
+
+
+def test_rank_correlation_is_spearmans_and_resamples_weigh_its_ranks() -> None:
+    draw = np.random.default_rng(0)
+    quality, subject = draw.integers(0, 9, 60) / 9, draw.integers(0, 6, 60)
+    mated, weights = quality + draw.normal(0, 0.4, 60), subject_weights(6, 25, seed=1)
+    whole, replicates = rank_correlation(mated, quality, subject, weights)
+    assert whole == pytest.approx(spearmanr(mated, quality).statistic)
+    for row, value in zip(weights, replicates, strict=True):
+        rows = np.repeat(np.arange(60), row[subject])
+        ranks = [rankdata(side)[rows] for side in (mated, quality)]
+        assert np.corrcoef(*ranks)[0, 1] == pytest.approx(value)
+    assert np.isnan(rank_correlation(mated, np.ones(60), subject, weights)[0])

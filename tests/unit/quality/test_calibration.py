@@ -6,13 +6,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.lib.errors import ConfigError
 from stages.lib.metrics.bootstrap import subject_weights
-from stages.lib.quality.calibration import QualityBands, calibrate, load_bands, save_bands
+from stages.lib.quality.calibration import FEWEST_PEOPLE, QualityBands, calibrate, load_bands, save_bands
 
 
 @pytest.fixture
@@ -49,21 +51,25 @@ def test_what_is_expected_of_the_faces_themselves_is_what_was_measured(pairs: tu
     assert lowest.fnmr == bands.fnmr[0] and bands.intervals()[0] == (lowest.low, lowest.high)
 
 
-@given(st.lists(st.integers(0, 3), min_size=20, max_size=80), st.integers(1, 12))
-def test_every_face_has_a_band_with_pairs_in_it(levels: list[int], count: int) -> None:
-    quality, people = np.array(levels, float), np.arange(len(levels)) % 5
-    bands = calibrate(quality, quality < 2, people, subject_weights(5, 4, seed=0), count)
-    assert bands.pairs.sum() == len(levels) and bands.pairs.min() > 0
+@given(st.lists(st.integers(0, 3), min_size=40, max_size=120), st.integers(1, 12))
+def test_every_face_has_a_band_with_people_in_it(levels: list[int], count: int) -> None:
+    quality, people = np.array(levels, float), np.arange(len(levels)) % 12
+    bands = calibrate(quality, quality < 2, people, subject_weights(12, 4, seed=0), count)
+    assert bands.pairs.sum() == len(levels)
+    whose = [people[bands.of(quality) == k] for k in range(len(bands.fnmr))]
+    assert min(len(set(band)) for band in whose) >= FEWEST_PEOPLE
     assert len(bands.edges) == len(bands.fnmr) - 1 and np.all(np.diff(bands.edges) > 0)
     np.testing.assert_array_equal(np.bincount(bands.of(quality), minlength=len(bands.fnmr)), bands.pairs)
 
 
 def test_nothing_is_told_of_nobody() -> None:
-    few = np.ones(19), np.ones(19, bool), np.zeros(19, int), np.ones((2, 1), int)
-    with pytest.raises(ConfigError, match="19 mated pairs"):
-        calibrate(*few, count=10)
-    with pytest.raises(ConfigError, match="no face"):
-        QualityBands(np.empty(0), np.ones(1, int), np.ones(1), np.ones((2, 1))).expected(np.empty(0))
+    copies = np.ones(400), np.ones(400, bool), np.arange(400) % 9, np.ones((2, 9), int)
+    with pytest.raises(ConfigError, match="of 9 people"):
+        calibrate(*copies, count=10)
+    bands = QualityBands(np.empty(0), np.ones(1, int), np.ones(1), np.ones((2, 1)))
+    for nobody in (np.empty(0), np.array([0.5, np.nan])):
+        with pytest.raises(ConfigError, match="nothing is to be expected"):
+            bands.expected(nobody)
 
 
 def test_bands_are_read_back_as_they_were_written(pairs: tuple[np.ndarray, ...], tmp_path: Path) -> None:
@@ -72,6 +78,7 @@ def test_bands_are_read_back_as_they_were_written(pairs: tuple[np.ndarray, ...],
     for name, value in vars(load_bands(tmp_path / "bands.parquet")).items():
         np.testing.assert_array_equal(value, vars(bands)[name])
     (tmp_path / "bands.parquet").write_bytes(b"nothing")
-    for missing in ("bands.parquet", "none.parquet"):
+    pq.write_table(pa.table({"score": [0.5]}), tmp_path / "other.parquet")
+    for missing in ("bands.parquet", "none.parquet", "other.parquet"):
         with pytest.raises(ConfigError, match="run the stage reference"):
             load_bands(tmp_path / missing)

@@ -40,19 +40,19 @@ def test_areas_equal_pairs_gathered_in_loops(grid: Grid, trial: Trial) -> None:
     found, curves = measure_discard(scores, clean, degraded, grid, trial, 0.3)
     assert set(found) == {"aligned", "misaligned"}
     assert [(curve.technique, curve.group) for curve in curves] == [("norm", "aligned"), ("norm", "misaligned")]
+    impostors = np.concatenate([scores[name][~pairs.genuine] for name in names])
+    every = np.sort(np.concatenate(list(scores.values())))
+    threshold = next(t for t in every if np.mean(impostors >= t) <= 0.3)  # one for both groups
     for group, members in (("aligned", names[:2]), ("misaligned", ("clean", *names[2:]))):
-        mated, quality, impostors = [], [], []
+        mated, quality = [], []
         for name in members:
             cell = next(c for c in grid.conditions if c.name == name)
             for left, right, genuine, score in zip(pairs.left, pairs.right, pairs.genuine, scores[name], strict=True):
                 if not genuine:
-                    impostors.append(score)
                     continue
                 probe = clean["norm"][ROWS[right]] if cell.probes is None else degraded["norm"][cell.probes[right]]
                 mated.append(score)
                 quality.append(min(clean["norm"][ROWS[left]], probe))
-        every = np.sort([*impostors, *mated])
-        threshold = next(t for t in every if np.mean(np.array(impostors) >= t) <= 0.3)
         curve = error_versus_discard(np.array(mated, float), np.array(quality, float), float(threshold))
         values = found[group].values
         assert values["fnmr_undiscarded"] == pytest.approx(np.mean(np.array(mated) < threshold))
@@ -61,6 +61,19 @@ def test_areas_equal_pairs_gathered_in_loops(grid: Grid, trial: Trial) -> None:
         ranks = np.corrcoef(rankdata(quality), rankdata(mated))[0, 1]
         assert values["norm_correlation"] == pytest.approx(ranks)
         assert {len(own) for own in found[group].replicates.values()} == {20}
+
+
+def test_quality_is_held_against_the_norm_pair_by_pair(grid: Grid, trial: Trial) -> None:
+    draw = np.random.default_rng(5)
+    scores = {c.name: draw.uniform(size=len(trial.protocol.left)).astype(np.float32) for c in grid.conditions[1:]}
+    sides = [{t: draw.uniform(size=count).astype(np.float32) for t in ("norm", "quality")} for count in (9, 24)]
+    worth = measure_discard(scores, *sides, grid, trial, 0.3)[0]["misaligned"]
+    for figures in (worth.values, worth.replicates):
+        gap = figures["quality_npauc@0.2"] - figures["norm_npauc@0.2"]
+        np.testing.assert_allclose(figures["beyond_norm_npauc@0.2"], gap)
+    assert worth.values["resolved"] == 0.0  # fewer than twenty pairs can miss
+    same = measure_discard(scores, *({**s, "quality": s["norm"]} for s in sides), grid, trial, 0.3)[0]["aligned"]
+    assert not np.nan_to_num(same.replicates["beyond_norm_npauc@0.3"]).any()
 
 
 def test_a_group_without_cells_is_absent(grid: Grid) -> None:
