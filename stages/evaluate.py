@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.dataset as ds
-
 from stages.lib.errors import ConfigError
 from stages.lib.report.ablation import aims_of
+from stages.lib.report.answers import TEST, ask
 from stages.lib.report.candidates import (
     INT8,
     Candidate,
@@ -19,7 +18,7 @@ from stages.lib.report.candidates import (
     teacher_candidate,
 )
 from stages.lib.report.conditions import grid_of
-from stages.lib.report.covers import judge_covers, read_truth
+from stages.lib.report.discard import TECHNIQUES
 from stages.lib.report.exam import Exam, Rules, set_exam
 from stages.lib.report.examine import examine
 from stages.lib.report.findings import Facts, Findings
@@ -27,13 +26,11 @@ from stages.lib.report.inspections import InspectionCache
 from stages.lib.report.pictures import all_errors, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
-from stages.lib.report.transfer import embed_transfers
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 from stages.params import Evaluate, Student
 
 TEACHER = "teacher"
-TEST = ds.field("split") == "test"
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,17 @@ def run(
         ConfigError: a model or table is missing, two models share a name, or the test people allow no comparison.
     """
     aims = {name: aims_of(student.objectives.active()) for name, student in students.items()}
-    return compare(params, _candidates(params, students, inputs, runtime), aims, inputs, destination, runtime)
+    scorers = [
+        peer_candidate(name, s.model, s.contract, runtime.threads, s.sha256) for name, s in params.scorers.items()
+    ]
+    models = _candidates(params, students, inputs, runtime)
+    return compare(params, models, scorers, aims, inputs, destination, runtime)
 
 
 def compare(
     params: Evaluate,
     models: Sequence[Candidate],
+    scorers: Sequence[Candidate],
     aims: Mapping[str, tuple[str, ...]],
     inputs: EvaluateInputs,
     destination: Path,
@@ -80,6 +82,7 @@ def compare(
     Args:
         params: what to measure.
         models: every file.
+        scorers: quality networks to hold against what the models say.
         aims: student -> families of conditions that its method is for.
         inputs: where the faces are.
         destination: of the report.
@@ -96,20 +99,11 @@ def compare(
     exam, notes = set_exam(rules, aligned, faces, grid, inputs.pairs)
 
     cache = InspectionCache(runtime.scratch / "evaluate")
-    clean = cache.inspect(aligned, TEST, models, runtime, "clean faces")
-    degraded = cache.inspect(cells, TEST, models, runtime, "degraded faces")
-    elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
-    shapes = {said.occlusion.shape[1:] for said in clean if said.occlusion is not None}
-    bare = read_truth(aligned, TEST, shapes, runtime, "covers, clean")
-    hidden = read_truth(cells, TEST, shapes, runtime, "covers, degraded")
-    covers = [
-        judge_covers(*said, bare, hidden, grid.degraded, exam.subset) for said in zip(clean, degraded, strict=True)
-    ]
-    rows = list(zip(models, clean, degraded, elsewhere, covers, strict=True))
-    found = [examine(*row, exam) for row in runtime.progress(rows, "measure", "models", total=len(rows))]
+    answers = ask(models, scorers, aligned, cells, exam, cache, runtime)
+    found = [examine(answer, exam) for answer in runtime.progress(answers, "measure", "models", total=len(answers))]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)
-    errors = all_errors(findings, [said.embeddings for said in clean], exam.everyone, faces)
+    errors = all_errors(findings, [answer.faces.embeddings for answer in answers], exam.everyone, faces)
     pictures = all_pictures(findings, errors, aligned, cells, faces)
     publish(findings, pictures, destination)
     cache.prune()
@@ -120,9 +114,9 @@ def _candidates(
     params: Evaluate, students: Mapping[str, Student], inputs: EvaluateInputs, runtime: Runtime
 ) -> list[Candidate]:
     ours = {TEACHER, *NOT_MODELS, *(f"{name}{INT8}" for name in params.int8)}
-    clash = (ours & {*students, *params.peers}) | (set(students) & set(params.peers))
-    if clash:
-        raise ConfigError(f"{sorted(clash)} under students or evaluate.peers: the report needs another name")
+    named = [*ours, *students, *params.peers, *params.scorers, *TECHNIQUES]
+    if clash := sorted({name for name in named if named.count(name) > 1}):
+        raise ConfigError(f"{clash} under students, evaluate.peers or evaluate.scorers: the report needs another name")
     if not inputs.teacher.is_dir():
         raise ConfigError(f"{inputs.teacher} is missing: `dvc repro` runs the stages that come before, then this one")
     found = [teacher_candidate(TEACHER, inputs.teacher, runtime.device, runtime.threads)]

@@ -59,7 +59,7 @@ Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
 Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus"]
 Stride = Literal[8, 16, 32]
 SourceKind = Literal["cohort", "orl", "folder", "lfw", "fasseg", "rec", "bin"]
-ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb"]
+ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb", "lightqnet"]
 
 
 class Section(BaseModel):
@@ -382,6 +382,7 @@ class Evaluate(Section):
     )
     int8: tuple[str, ...] = Field(description="students whose int8 file is measured as well")
     peers: dict[str, Adopt] = Field(description="other ONNX models measured beside ours")
+    scorers: dict[str, Adopt] = Field(description="other ONNX quality networks, held against what the models say")
 
 
 class Reference(Section):

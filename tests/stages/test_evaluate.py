@@ -33,7 +33,14 @@ SIDES = ("treatment", "control")
 FIGURES_OF_QUALITY = ("npauc@0.2", "npauc@0.3", "correlation")
 YAWS = (0.0, -9.0, 15.0, -45.0, 80.0)  # of a person's faces
 PARAMS = Evaluate(
-    seed=1, replicates=20, max_impostors=10_000, fmr_targets=(0.01, 0.001), both=("blur", "mask"), int8=(), peers={}
+    seed=1,
+    replicates=20,
+    max_impostors=10_000,
+    fmr_targets=(0.01, 0.001),
+    both=("blur", "mask"),
+    int8=(),
+    peers={},
+    scorers={},
 )
 
 
@@ -61,6 +68,18 @@ class TellingModel(FakeModel):
     def inspect(self, faces):
         maps = faces[..., 0].reshape(len(faces), 7, 16, 7, 16).mean(axis=(2, 4), dtype=np.float32) / 255
         return Inspection(*self.embed(faces), maps, 1.0 - faces.mean(axis=(1, 2, 3), dtype=np.float32) / 255)
+
+
+class Scorer:
+    """Somebody else's quality network: bright faces are good."""
+
+    dim = 1
+
+    def embed(self, faces, flip=False):
+        return np.ones((len(faces), 1), np.float32), faces.mean(axis=(1, 2, 3), dtype=np.float32) / 255
+
+
+SCORERS = [Candidate("brightness", "peer", None, (), "brightness", Scorer, 0.3, 1)]
 
 
 def _face(rng: np.random.Generator, person: np.ndarray, spread: float) -> bytes:
@@ -166,10 +185,10 @@ def world(tmp_path_factory) -> World:
         printed.append(data)
         return decode(data)
 
-    models, destination = _models(), root / "reports"
+    models, destination, runtime = _models(), root / "reports", Runtime("cpu", 1, 1, root / "scratch")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(face_pictures, "decode", spy)
-        text = compare(PARAMS, models, {"good": ("blur",)}, inputs, destination, Runtime("cpu", 1, 1, root / "scratch"))
+        text = compare(PARAMS, models, SCORERS, {"good": ("blur",)}, inputs, destination, runtime)
     return World(inputs, destination, text, models, printed, images, source)
 
 
@@ -331,10 +350,13 @@ def test_what_a_quality_is_worth_stands_in_every_file(world):
     assert {name: set(groups) for name, groups in metrics.items()} == {
         name: {"aligned"} for name in ("teacher", "good", "plain", "middling")
     }
-    only = {f"quality_{figure}" for figure in FIGURES_OF_QUALITY} | {f"beyond_norm_npauc@{d}" for d in (0.2, 0.3)}
-    assert metrics["good"]["aligned"].keys() - metrics["plain"]["aligned"].keys() == {
-        figure + end for figure in only for end in ("", "_low", "_high")
-    }
+    own = {f"quality_{figure}" for figure in FIGURES_OF_QUALITY}
+    own |= {f"beyond_{other}_npauc@{d}" for other in ("norm", "brightness") for d in (0.2, 0.3)}
+    plain, good, teacher = (set(metrics[name]["aligned"]) for name in ("plain", "good", "teacher"))
+    assert good - plain == {figure + end for figure in own for end in ("", "_low", "_high")}
+    assert {"norm_npauc@0.2", "brightness_npauc@0.2"} < plain
+    # a model of another family hears what the student says of the faces
+    assert teacher - plain == {f"good_{figure}{end}" for figure in FIGURES_OF_QUALITY for end in ("", "_low", "_high")}
     with (world.destination / "report" / "results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "quality_mean"]
     assert {row["model"] for row in rows} == {"good"}
@@ -346,7 +368,8 @@ def test_what_a_quality_is_worth_stands_in_every_file(world):
     with (world.destination / "report" / "differences.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["condition"] == "aligned"]
     told = {(row["treatment"], row["control"], row["metric"]) for row in rows}
-    figures = {"fnmr_undiscarded", "norm_npauc@0.2", "norm_npauc@0.3", "norm_correlation"}  # no control tells quality
+    heard = {f"{technique}_{figure}" for technique in ("norm", "brightness") for figure in FIGURES_OF_QUALITY}
+    figures = {"fnmr_undiscarded", *heard}  # no control tells quality
     pairs = (("good", "plain"), ("good", "middling"), ("middling", "plain"))
     assert told == {(*pair, figure) for pair in pairs for figure in figures}
     page = (world.destination / "report" / "report.html").read_text()

@@ -204,8 +204,8 @@ def test_explain_covers_every_key_with_a_meaning() -> None:
     written = {key for key in written if not key.startswith("students.") or ".NAME." in key}
     mappings = ("validate.ranges", "synthesize.grid", "synthesize.probabilities")  # their keys are data
     covered = {next((m for m in mappings if key.startswith(f"{m}.")), key) for key in written}
-    assert covered - set(explained) - {"evaluate.peers", "ingest.more"} == set()
-    unused = ("evaluate.peers.", "ingest.more[].", "students.NAME.objectives.alignment.")
+    assert covered - set(explained) - {"evaluate.peers", "evaluate.scorers", "ingest.more"} == set()
+    unused = ("evaluate.peers.", "evaluate.scorers.", "ingest.more[].", "students.NAME.objectives.alignment.")
     left_out = unused, (".start", ".ramp")  # what the default has none of, and what has a default
     asked = {key for key in explained if not (key.startswith(left_out[0]) or key.endswith(left_out[1]))}
     assert asked - covered == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
@@ -21,6 +22,9 @@ BATCH = 8
 
 class AdoptedModel:
     """Embeds faces with somebody else's ONNX model; its first output is the raw embedding.
+
+    A model of another size gets the faces resized. One that gives a single number above 0, as quality networks do,
+    embeds into one dimension: its norm is that number.
 
     Attributes:
         dim: length of the embedding.
@@ -56,7 +60,10 @@ class AdoptedModel:
         return embed_batched(self._raw, faces, self.dim, self.batch, flip)
 
     def _raw(self, faces: Faces) -> NDArray[np.float32]:
-        prepared = self.contract.prepare(faces)
+        side = self.contract.size
+        if len(faces) and faces.shape[1:3] != (side, side):
+            faces = np.stack([cv2.resize(face, (side, side), interpolation=cv2.INTER_LINEAR) for face in faces])
+        prepared = self.contract.prepare(faces.reshape(-1, side, side, 3))
         return np.asarray(self._session.run(None, {self._input: prepared})[0], dtype=np.float32)
 
     def _probe(self, faces: Faces, batch: int) -> NDArray[np.float32] | None:

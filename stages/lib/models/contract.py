@@ -198,12 +198,15 @@ UNIT_RGB: Final = InputContract(scale=1 / 255)
 """RGB, 0..1."""
 SYMMETRIC_RGB: Final = InputContract(scale=1 / 255, mean=0.5, std=0.5)
 """RGB, -1..1: `(x / 255 - 0.5) / 0.5`, the habit of ArcFace and its successors."""
+LIGHTQNET: Final = InputContract(size=96, layout="nhwc", mean=128.0, std=128.0)
+"""RGB, `(x - 128) / 128`, the aligned face shrunk to 96x96: what the quality network LightQNet takes."""
 
 PRESETS: Final[dict[str, InputContract]] = {
     "raw_rgb": RAW_RGB,
     "raw_bgr": RAW_BGR,
     "unit_rgb": UNIT_RGB,
     "symmetric_rgb": SYMMETRIC_RGB,
+    "lightqnet": LIGHTQNET,
 }
 """Input contracts that a setting may name."""
 

@@ -137,7 +137,7 @@ def discard_chart(findings: Findings, theme: Theme) -> Figure:
     for axes, group in zip(panels, groups, strict=True):
         for name, own in ((name, d) for name, d in curves if d.group == group):
             shown = own.curve.discarded <= DISCARDED
-            dash = "-" if own.technique == TECHNIQUES[0] else ":"
+            dash = dict(zip(TECHNIQUES, ("-", ":"), strict=True)).get(own.technique, "-.")
             steps = {"color": looks[name].colour, "linestyle": dash, "label": f"{name}, {own.technique}"}
             axes.step(100 * own.curve.discarded[shown], 100 * own.curve.fnmr[shown], where="post", **steps)
         axes.set(title=group, xlabel="mated pairs of lowest quality turned away, %", xlim=(0, 100 * DISCARDED))

@@ -19,7 +19,7 @@ from stages.lib.report.trial import Measurement, Trial
 Qualities = Mapping[str, NDArray[np.float32]]
 
 TECHNIQUES: Final = ("quality", "norm")
-"""All that a model may say of how good a face is."""
+"""All that a model may say itself of how good a face is."""
 LIMITS: Final = (0.2, 0.3)
 """Fractions up to which the partial area is taken."""
 ALIGNED: Final = "aligned"
@@ -35,7 +35,7 @@ class Discard:
     """FNMR against the share of pairs that one quality turns away, in one group of conditions.
 
     Attributes:
-        technique: `norm`, or `quality` of models that tell it.
+        technique: `norm`, `quality` of models that tell it, or the name of another model whose word it is.
         group: `aligned` or `misaligned`; the clean faces are in both.
         curve: of all mated pairs of the group, under one threshold.
     """
@@ -81,8 +81,8 @@ def measure_discard(
     Returns:
         Group -> `fnmr_undiscarded`, `resolved` (1 where enough pairs miss for the areas to mean something), for each
         technique `<technique>_npauc@<limit>` (normalised partial areas) and `<technique>_correlation` (Spearman's, of
-        a mated pair's quality with its score), and `beyond_norm_npauc@<limit>`, the quality's area less the norm's;
-        and the curves.
+        a mated pair's quality with its score), and `beyond_<technique>_npauc@<limit>`, the area of the model's own
+        quality less that of another technique; and the curves.
     """
     genuine = trial.protocol.genuine
     groups = groups_of(grid)
@@ -124,11 +124,11 @@ def _worth(pairs: Mated, qualities: Mapping[str, NDArray[np.float64]], trial: Tr
             replicates[f"{technique}_npauc@{limit:g}"] = area
         whole, correlations = rank_correlation(pairs.scores, quality, *drawn)
         values[f"{technique}_correlation"], replicates[f"{technique}_correlation"] = whole, correlations
-    if "quality" in qualities:
+    for other in (t for t in qualities if "quality" in qualities and t != "quality"):
         for limit in LIMITS:
-            ours, free = (f"{technique}_npauc@{limit:g}" for technique in TECHNIQUES)
-            values[f"beyond_norm_npauc@{limit:g}"] = values[ours] - values[free]
-            replicates[f"beyond_norm_npauc@{limit:g}"] = replicates[ours] - replicates[free]
+            ours, theirs = (f"{technique}_npauc@{limit:g}" for technique in ("quality", other))
+            values[f"beyond_{other}_npauc@{limit:g}"] = values[ours] - values[theirs]
+            replicates[f"beyond_{other}_npauc@{limit:g}"] = replicates[ours] - replicates[theirs]
     return Measurement(values, replicates, np.empty(0, np.float32))
 
 

@@ -7,14 +7,13 @@ from functools import partial
 
 import numpy as np
 
-from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
+from stages.lib.report.answers import Answers
 from stages.lib.report.bands import fnmr_by_band
-from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED, POOLED, TRANSFER
 from stages.lib.report.curves import thinned_det
-from stages.lib.report.discard import mean_qualities, measure_discard, qualities_of
+from stages.lib.report.discard import mean_qualities, measure_discard
 from stages.lib.report.exam import Exam
 from stages.lib.report.findings import ModelFindings
 from stages.lib.report.lists import measure_list
@@ -23,27 +22,12 @@ from stages.lib.report.trial import Measurement, mean_over, measure
 _NO_SCORES = np.empty(0, np.float32)
 
 
-def examine(
-    model: Candidate,
-    faces: Inspection,
-    cells: Inspection,
-    elsewhere: Mapping[str, Embeddings],
-    covers: Mapping[str, Measurement],
-    exam: Exam,
-) -> ModelFindings:
-    """Measure a model.
-
-    Args:
-        model: the file that was asked.
-        faces: what it says of the (N,) clean test faces.
-        cells: of the (M,) degraded ones, rows as the conditions count them.
-        elsewhere: source -> (K, D) of its faces, rows as its trial counts them.
-        covers: condition -> what the model's map of covers was worth; empty for a model without one.
-        exam: what to measure.
-    """
+def examine(answers: Answers, exam: Exam) -> ModelFindings:
+    """Measure a model by what it said."""
+    model, faces = answers.model, answers.faces
     targets = exam.rules.fmr_targets
     stated = model.thresholds.get(target_name(targets[0]))  # read from validation people, as in a deployment
-    found = _everywhere(faces.embeddings, cells.embeddings, elsewhere, exam, stated)
+    found = _everywhere(faces.embeddings, answers.cells.embeddings, answers.elsewhere, exam, stated)
     scores = found[ALL].scores
     curves = [thinned_det(ALL, scores, exam.everyone.protocol.genuine)]
     if exam.grid.degraded:
@@ -51,7 +35,7 @@ def examine(
         genuine = np.tile(exam.subset.protocol.genuine, len(measured))
         curves.append(thinned_det(POOLED, np.concatenate([c.scores for c in measured]), genuine))
         found[DEGRADED] = mean_over(measured)
-    good, worse = qualities_of(faces), qualities_of(cells)
+    good, worse = answers.clean_quality, answers.degraded_quality
     by_condition = {cell.name: found[cell.name].scores for cell in exam.grid.conditions}
     worths, discards = measure_discard(by_condition, good, worse, exam.grid, exam.subset, targets[0])
     lists = {p.name: measure_list(faces.embeddings, p, exam.rules.replicates, exam.rules.seed) for p in exam.lists}
@@ -64,7 +48,7 @@ def examine(
         {name: _without_scores(measurement) for name, measurement in lists.items()},
         tuple(curves),
         tuple(bands),
-        covers,
+        answers.covers,
         {**mean_qualities(good, worse, exam.grid, exam.subset), **worths},
         tuple(discards) if closer else (),
     )

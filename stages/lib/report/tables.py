@@ -129,7 +129,7 @@ def discard_table(findings: Findings) -> Sheet | None:
     groups, rows = findings.groups, []
     for name in findings.names:
         found = findings.estimate_quality(name)
-        for technique in (t for t in TECHNIQUES if f"{t}_mean" in found[CLEAN]):
+        for technique in (metric.removesuffix("_mean") for metric in found[CLEAN]):
             cells: list[Cell] = []
             for figures in (found[group] for group in groups):
                 cells.append(_cell(figures["fnmr_undiscarded"], "" if figures["resolved"].value == 1 else "†"))
@@ -146,10 +146,11 @@ def discard_difference_table(findings: Findings) -> Sheet | None:
     rows = []
     for name in findings.names:
         told = [findings.estimate_quality(name)[group] for group in findings.groups]
-        metrics = [m for m in map("beyond_norm_npauc@{:g}".format, LIMITS) if told and m in told[0]]
-        if metrics:
+        for other in (t.removesuffix("_mean") for t in findings.estimate_quality(name)[CLEAN] if told):
+            metrics = [m for m in (f"beyond_{other}_npauc@{limit:g}" for limit in LIMITS) if m in told[0]]
             margins = [(m, figures[m]) for figures in told for m in metrics]
-            rows.append((f"{name}: quality minus norm", tuple(_judged(verdict(m, e), e) for m, e in margins)))
+            if margins:
+                rows.append((f"{name}: quality minus {other}", tuple(_judged(verdict(m, e), e) for m, e in margins)))
     for name, control in findings.comparisons:
         for technique in TECHNIQUES:
             found = [findings.difference(name, group, control) for group in findings.groups]

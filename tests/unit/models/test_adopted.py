@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from stages.lib.errors import ConfigError
 from stages.lib.models.adopted import AdoptedModel
-from stages.lib.models.contract import RAW_BGR, RAW_RGB, SYMMETRIC_RGB, InputContract
+from stages.lib.models.contract import LIGHTQNET, RAW_BGR, RAW_RGB, SYMMETRIC_RGB, InputContract
 from stages.lib.models.embedder import unit
 from stages.lib.models.known import KNOWN, locate
 from stages.lib.models.onnx_mend import mend_onnx
@@ -153,3 +153,26 @@ def test_the_mended_sface_is_the_one_mended_by_hand(faces: np.ndarray) -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="sface"):
         locate("no_such_model")
+
+
+def test_a_quality_network_of_another_size_gives_its_number_as_the_norm(faces: np.ndarray, tmp_path: Path) -> None:
+    """The brightest red of the face, shrunk to 96x96 and taken to -1..1, plus 1."""
+    nodes = [
+        helper.make_node("Slice", ["face", "zero", "one", "last"], ["red"]),
+        helper.make_node("ReduceMax", ["red", "axes"], ["most"], keepdims=0),
+        helper.make_node("Unsqueeze", ["most", "axis"], ["single"]),
+        helper.make_node("Add", ["single", "plus"], ["score"]),
+    ]
+    held = {"zero": [0], "one": [1], "last": [3], "axes": [1, 2, 3], "axis": [1]}
+    weights = [numpy_helper.from_array(np.array(v, np.int64), n) for n, v in held.items()]
+    weights.append(numpy_helper.from_array(np.float32([1.0]), "plus"))
+    inputs = [helper.make_tensor_value_info("face", TensorProto.FLOAT, ["n", 96, 96, 3])]
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])]
+    graph = helper.make_graph(nodes, "scorer", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "q.onnx")
+    flat = np.zeros_like(faces)
+    flat[..., 0] = np.array([0, 64, 128, 192, 255])[:, None, None]
+    model = AdoptedModel(tmp_path / "q.onnx", LIGHTQNET)
+    embeddings, scores = model.embed(flat)
+    np.testing.assert_allclose(scores, np.array([0, 64, 128, 192, 255]) / 128, rtol=1e-5)
+    assert (embeddings.shape, model.embed(flat[:0])[1].shape) == ((5, 1), (0,))

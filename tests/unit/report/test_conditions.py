@@ -9,8 +9,10 @@ import pytest
 from stages.lib.degrade import OPERATORS
 from stages.lib.deploy.session import Inspection
 from stages.lib.report.ablation import AIMS, aims_of
+from stages.lib.report.answers import Answers
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.conditions import Condition, Grid, family_of, is_transfer
+from stages.lib.report.discard import qualities_of
 from stages.lib.report.exam import Exam, Rules
 from stages.lib.report.examine import examine
 from stages.lib.report.pose import BUCKETS, pose_trials
@@ -64,8 +66,9 @@ def test_scarce_buckets_are_named_and_a_table_without_yaw_has_none():
     assert pose_trials(trial, faces.select([]), "", "x")[0] == {}
 
 
-def says(embeddings: np.ndarray) -> Inspection:
-    return Inspection(embeddings, np.arange(len(embeddings), dtype=np.float32))
+def answers(model: Candidate, clean: np.ndarray, degraded: np.ndarray) -> Answers:
+    said = [Inspection(side, np.arange(len(side), dtype=np.float32)) for side in (clean, degraded)]
+    return Answers(model, *said, {}, {}, *map(qualities_of, said))
 
 
 def test_probe_degraded_pairs_are_all_mixed_and_both_degraded_pairs_never_a_face_with_itself():
@@ -83,7 +86,7 @@ def test_probe_degraded_pairs_are_all_mixed_and_both_degraded_pairs_never_a_face
     clean, degraded = axes[np.zeros(faces, int)], axes[1:]
     model = Candidate("m", "peer", None, (), "", lambda: None, 0.0, 0)
     exam = Exam(grid, trial, trial, [], {}, {None: {}}, {}, rules)
-    found = examine(model, says(clean), says(degraded), {}, {}, exam).conditions
+    found = examine(answers(model, clean, degraded), exam).conditions
     means = {n: (found[n].values["genuine_mean"], found[n].values["impostor_mean"]) for n in found}
     assert means["clean"] == (1.0, 1.0)
     assert means["mask-0"] == means["mask-1"] == (0.0, 0.0)  # each pair has one clean face and one degraded
@@ -107,7 +110,7 @@ def test_a_model_is_held_to_the_threshold_that_its_file_states():
     stating = Candidate("m", "student", 1, (), "", lambda: None, 0.0, 0, thresholds={"1e-2": 0.1})
     silent = Candidate("m", "peer", None, (), "", lambda: None, 0.0, 0)
     for model, threshold in ((stating, 0.1), (silent, measure(faces, faces, trial, (0.01,)).values["threshold@1e-2"])):
-        for name, found in examine(model, says(faces), says(faces), {}, {}, exam).conditions.items():
+        for name, found in examine(answers(model, faces, faces), exam).conditions.items():
             if name != "degraded_mean":
                 assert found.values["fmr@frozen"] == pytest.approx((scores[~genuine] >= threshold).mean())
 

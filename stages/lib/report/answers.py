@@ -1,0 +1,92 @@
+"""What every model says of every face: asked once, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow.dataset as ds
+
+from stages.lib.deploy.session import Inspection
+from stages.lib.models.embedder import Embeddings
+from stages.lib.report.candidates import INT8, Candidate
+from stages.lib.report.covers import judge_covers, read_truth
+from stages.lib.report.discard import Qualities, qualities_of
+from stages.lib.report.exam import Exam
+from stages.lib.report.inspections import InspectionCache
+from stages.lib.report.transfer import embed_transfers
+from stages.lib.report.trial import Measurement
+from stages.lib.runtime import Runtime
+from stages.lib.table import Table
+
+TEST = ds.field("split") == "test"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one model.
+
+    Attributes:
+        model: that was asked.
+        faces: what it says of the (N,) clean test faces.
+        cells: of the (M,) degraded ones, rows as the conditions count them.
+        elsewhere: source -> (K, D) embeddings of its faces, rows as its trial counts them.
+        covers: condition -> what the model's map of covers was worth; empty for a model without one.
+        clean_quality: technique -> (N,) how good the clean faces are, by the model itself and by others.
+        degraded_quality: technique -> (M,) likewise.
+    """
+
+    model: Candidate
+    faces: Inspection
+    cells: Inspection
+    elsewhere: Mapping[str, Embeddings]
+    covers: Mapping[str, Measurement]
+    clean_quality: Qualities
+    degraded_quality: Qualities
+
+
+def ask(
+    models: Sequence[Candidate],
+    scorers: Sequence[Candidate],
+    aligned: Table,
+    degraded: Table,
+    exam: Exam,
+    cache: InspectionCache,
+    runtime: Runtime,
+) -> list[Answers]:
+    """Show every model the clean test faces, the grid's, and those of other sources.
+
+    Args:
+        models: under test.
+        scorers: quality networks; their norm is the quality.
+        aligned: table of clean faces.
+        degraded: table of the test faces in every cell of the grid.
+        exam: for its conditions.
+        cache: that a killed run goes on from.
+        runtime: where to compute.
+    """
+    clean = cache.inspect(aligned, TEST, [*models, *scorers], runtime, "clean faces")
+    cells = cache.inspect(degraded, TEST, [*models, *scorers], runtime, "degraded faces")
+    elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
+    shapes = {said.occlusion.shape[1:] for said in clean if said.occlusion is not None}
+    bare = read_truth(aligned, TEST, shapes, runtime, "covers, clean")
+    hidden = read_truth(degraded, TEST, shapes, runtime, "covers, degraded")
+    others = [
+        {scorer.name: said.norms for scorer, said in zip(scorers, side[len(models) :], strict=True)}
+        for side in (clean, cells)
+    ]
+    ours = [_told(models, side) for side in (clean, cells)]
+    found = []
+    for model, faces, there, far in zip(models, clean, cells, elsewhere, strict=False):
+        covers = judge_covers(faces, there, bare, hidden, exam.grid.degraded, exam.subset)
+        # a student's own word is the name `quality`; of other families' models the shipped students' are told too
+        beside = others if model.role == "student" else [{**a, **b} for a, b in zip(others, ours, strict=True)]
+        said = [{**qualities_of(side), **more} for side, more in zip((faces, there), beside, strict=True)]
+        found.append(Answers(model, faces, there, far, covers, *said))
+    return found
+
+
+def _told(models: Sequence[Candidate], said: Sequence[Inspection]) -> Qualities:
+    """The quality output of every treatment's file that ships, under the student's name; integers only round it."""
+    own = {m.name: s.quality for m, s in zip(models, said, strict=False) if m.shipped and m.controls}
+    return {name: q for name, q in own.items() if q is not None and not name.endswith(INT8)}
