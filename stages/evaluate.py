@@ -23,7 +23,7 @@ from stages.lib.report.exam import Exam, Rules, set_exam
 from stages.lib.report.examine import examine
 from stages.lib.report.findings import Facts, Findings
 from stages.lib.report.inspections import InspectionCache
-from stages.lib.report.pictures import all_errors, all_pictures
+from stages.lib.report.pictures import all_errors, all_grades, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
 from stages.lib.runtime import Runtime
@@ -104,7 +104,8 @@ def compare(
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)
     errors = all_errors(findings, [answer.faces.embeddings for answer in answers], exam.everyone, faces)
-    pictures = all_pictures(findings, errors, aligned, cells, faces)
+    grades = all_grades(answers, faces, cells.read(["face_id", "source"], TEST))
+    pictures = all_pictures(findings, errors, grades, aligned, cells, faces)
     publish(findings, pictures, destination)
     cache.prune()
     return headline(destination)

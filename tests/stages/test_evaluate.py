@@ -435,6 +435,7 @@ def test_faces_of_other_sources_stay_out_of_the_report(world):
     shown = {face[image] for image in world.printed}
     assert shown
     assert {world.source[f] for f in shown} == {"orl"}
+    assert {f.stem for f in (world.destination / "report").glob("graded-*.png")} == {"graded-good"}
 
 
 def test_report_is_self_contained(world):

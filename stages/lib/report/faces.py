@@ -15,6 +15,8 @@ from stages.lib.report.style import Theme
 from stages.lib.report.words import operator_label
 from stages.lib.table import SHOWABLE, Table
 
+GRADED_ACROSS = 10  # faces in a row of the picture of qualities
+
 
 @dataclass(frozen=True)
 class WrongPair:
@@ -98,6 +100,30 @@ def error_picture(pairs: Sequence[WrongPair], pixels: dict[str, Pixels], thresho
             left.set_title(f"{pair.score:.2f}: {decided}", fontsize=8, fontweight="normal")
             if place == 0:
                 left.set_ylabel(words, rotation=0, ha="right", va="center", fontsize=8)
+    return figure
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Faces that a model ranks by quality, evenly from its worst to its best.
+
+    Attributes:
+        model: its name.
+        faces: (face id, quality), rising.
+    """
+
+    model: str
+    faces: tuple[tuple[str, float], ...]
+
+
+def graded_picture(graded: Graded, pixels: dict[str, Pixels], theme: Theme) -> Figure:
+    """Faces in rows, from the lowest quality at the top left to the highest."""
+    rows = -(-len(graded.faces) // GRADED_ACROSS)
+    figure = Figure(figsize=(0.92 * GRADED_ACROSS, 1.15 * rows))
+    for place, (face, quality) in enumerate(graded.faces):
+        axes = figure.add_subplot(rows, GRADED_ACROSS, place + 1)
+        _show(axes, pixels[face], theme)
+        axes.set_title(f"{quality:.2f}", fontsize=8, fontweight="normal", loc="center")
     return figure
 
 

@@ -14,9 +14,18 @@ from numpy.typing import NDArray
 from stages.lib.metrics.protocol import Protocol, pair_scores
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
+from stages.lib.report.answers import Answers
 from stages.lib.report.charts import det_chart, difference_chart, discard_chart, grid_chart, quality_chart
 from stages.lib.report.conditions import ALL, CLEAN
-from stages.lib.report.faces import WrongPair, degradation_ids, degradation_picture, error_picture, read_faces
+from stages.lib.report.faces import (
+    Graded,
+    WrongPair,
+    degradation_ids,
+    degradation_picture,
+    error_picture,
+    graded_picture,
+    read_faces,
+)
 from stages.lib.report.findings import Findings
 from stages.lib.report.page import Picture
 from stages.lib.report.sheet import contact_sheet, label_sheet, read_people
@@ -24,6 +33,7 @@ from stages.lib.report.trial import Trial
 from stages.lib.table import SHOWABLE, Table
 
 WORST: Final = 5  # pairs of either kind in a picture of errors
+GRADED: Final = 20  # faces in a picture of qualities
 SHOWN: Final = 2  # faces in the picture of degradations
 FACE_DPI: Final = 120  # draws a face of 112 pixels at about its own size
 
@@ -68,13 +78,19 @@ def worst_errors(model: str, embeddings: Embeddings, trial: Trial, faces: pa.Tab
 
 
 def all_pictures(
-    findings: Findings, errors: Sequence[Errors], aligned: Table, cells: Table, faces: pa.Table
+    findings: Findings,
+    errors: Sequence[Errors],
+    grades: Sequence[Graded],
+    aligned: Table,
+    cells: Table,
+    faces: pa.Table,
 ) -> list[Picture]:
     """Draw charts and, where faces may be shown, faces.
 
     Args:
         findings: what was measured.
         errors: worst pairs, a model each.
+        grades: faces by quality, a model each.
         aligned: table of the clean faces.
         cells: table of the test faces in every cell of the grid.
         faces: `face_id`, `subject_id` and `source` of the clean test faces.
@@ -90,6 +106,11 @@ def all_pictures(
     for name in findings.treatments:
         words = f"Difference in EER of {name} to each of its controls"
         pictures.append(Picture.drawn(f"difference-{name}", words, partial(difference_chart, findings, name)))
+    for graded in grades:
+        ids = [face for face, _ in graded.faces]
+        pixels = {**read_faces(aligned, ids), **read_faces(cells, ids)}
+        draw = partial(graded_picture, graded, pixels)
+        pictures.append(Picture.drawn(f"graded-{graded.model}", f"Faces by quality, {graded.model}", draw, FACE_DPI))
     pictures += _computed(aligned)
     for found in errors:
         pixels = read_faces(aligned, {face for pair in found.pairs for face in (pair.left, pair.right)})
@@ -157,3 +178,26 @@ def all_errors(findings: Findings, clean: Sequence[Embeddings], trial: Trial, fa
         for found, embeddings in zip(findings.models, clean, strict=True)
         if found.model.shipped and found.model.name in findings.treatments
     ]
+
+
+def all_grades(answers: Sequence[Answers], clean: pa.Table, degraded: pa.Table) -> list[Graded]:
+    """Faces from the worst to the best by every shipped treatment's quality, of those that may be shown.
+
+    Args:
+        answers: of all models.
+        clean: `face_id` and `source` of the (N,) clean test faces.
+        degraded: of the (M,) degraded ones.
+    """
+    both = pa.concat_tables([side.select(["face_id", "source"]) for side in (clean, degraded)])
+    showable = np.flatnonzero(np.isin(both["source"].to_numpy(), sorted(SHOWABLE)))
+    found = []
+    for answer in answers:
+        told = (answer.clean_quality, answer.degraded_quality)
+        if not (len(showable) and answer.model.shipped and answer.model.controls and "quality" in told[0]):
+            continue
+        quality = np.concatenate([side["quality"] for side in told])
+        order = showable[np.argsort(quality[showable], kind="stable")]
+        rows = order[np.unique(np.linspace(0, len(order) - 1, GRADED).round().astype(int))]
+        ids = both["face_id"].take(pa.array(rows)).to_pylist()
+        found.append(Graded(answer.model.name, tuple(zip(ids, map(float, quality[rows]), strict=True))))
+    return found
