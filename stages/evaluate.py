@@ -61,10 +61,8 @@ def run(
         ConfigError: a model or table is missing, two models share a name, or the test people allow no comparison.
     """
     aims = {name: aims_of(student.objectives.active()) for name, student in students.items()}
-    scorers = [
-        peer_candidate(name, s.model, s.contract, runtime.threads, s.sha256) for name, s in params.scorers.items()
-    ]
-    models = _candidates(params, students, inputs, runtime)
+    models, threads = _candidates(params, students, inputs, runtime), runtime.threads
+    scorers = [peer_candidate(name, s.model, s.contract, threads, s.sha256) for name, s in params.scorers.items()]
     return compare(params, models, scorers, aims, inputs, destination, runtime)
 
 
@@ -114,8 +112,8 @@ def compare(
 def _candidates(
     params: Evaluate, students: Mapping[str, Student], inputs: EvaluateInputs, runtime: Runtime
 ) -> list[Candidate]:
-    ours = {TEACHER, *NOT_MODELS, *(f"{name}{INT8}" for name in params.int8)}
-    named = [*ours, *students, *params.peers, *params.scorers, *TECHNIQUES]
+    ours = {TEACHER, *NOT_MODELS, *TECHNIQUES, *(f"{name}{INT8}" for name in params.int8)}
+    named = [*ours, *students, *params.peers, *params.scorers]
     if clash := sorted({name for name in named if named.count(name) > 1}):
         raise ConfigError(f"{clash} under students, evaluate.peers or evaluate.scorers: the report needs another name")
     if not inputs.teacher.is_dir():

@@ -25,7 +25,7 @@ from stages.lib.report.candidates import Candidate
 from stages.lib.report.summary import headline
 from stages.lib.runtime import Runtime
 from stages.lib.table import PAIRS, conform, publish, reject_rows, write_parquet
-from stages.params import Evaluate, Student
+from stages.params import Adopt, Evaluate, Student
 
 PEOPLE, FACES_EACH = 8, 5
 CELLS = (("blur", 1), ("blur", 2), ("noise", 2))
@@ -464,5 +464,15 @@ def test_names_that_the_report_needs_are_refused(world):
     spec = {"weight": 1.0, "head": "arcface", "scale": 32.0, "margin": 0.3, "sigma": 0.0}
     objectives = {"identity": spec}
     student = Student(backbone="x", output_stride=32, embedding=16, controls=(), objectives=objectives)
-    with pytest.raises(ConfigError, match="teacher"):
-        evaluate.run(PARAMS, {"teacher": student}, world.inputs, world.destination, Runtime("cpu", 1, 1, Path()))
+
+    def run(name: str, params: Evaluate = PARAMS) -> None:
+        evaluate.run(params, {name: student}, world.inputs, world.destination, Runtime("cpu", 1, 1, Path()))
+
+    for taken in ("teacher", "lists", "quality", "norm"):
+        with pytest.raises(ConfigError, match=rf"^\['{taken}'\] under students"):
+            run(taken)
+    scorer = Adopt(model="x.onnx", contract="lightqnet")
+    with pytest.raises(ConfigError, match=r"^\['small'\] under students"):
+        run("small", PARAMS.model_copy(update={"scorers": {"small": scorer}}))
+    with pytest.raises(ConfigError, match="teacher is missing"):  # the name is not what is wrong
+        run("small")
