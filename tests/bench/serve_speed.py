@@ -1,4 +1,5 @@
-"""Faces per CPU-second, size and weights of shipped students and of their peers, one thread, in one run.
+"""Faces per CPU-second, size and weights of shipped students and of their peers, and what their heads cost, one
+thread, in one run.
 
 python -m tests.bench.serve_speed --peer .scratch/models/edgeface_xxs_q_dequant.onnx
 """
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import onnx
 import onnxruntime
 import pyarrow.dataset as ds
 import typer
@@ -19,15 +21,17 @@ from rich.table import Table as Grid
 
 import stages as stages  # sets the thread policy before torch starts its own
 from stages.lib.codec import decode
-from stages.lib.deploy.session import FaceModel
+from stages.lib.deploy.session import HEADS, FaceModel
 from stages.lib.models.adopted import AdoptedModel
 from stages.lib.models.contract import PRESETS
 from stages.lib.models.embedder import Embedder
+from stages.lib.models.onnx_session import open_session
 from stages.lib.report.candidates import stored_weights
 from stages.lib.table import Table
 from tests.bench.degrade_speed import machine
 
 ROUNDS, SECONDS = 3, 2.0
+TURNS, CALLS = 30, 10
 
 
 def faces_of(aligned: Path, count: int) -> NDArray[np.uint8]:
@@ -46,6 +50,22 @@ def rate(model: Embedder, faces: NDArray[np.uint8]) -> float:
             calls += 1
         best = max(best, calls * len(faces) / (time.process_time() - started))
     return best
+
+
+def cost_of(head: str, file: Path, faces: NDArray[np.uint8]) -> float:
+    """CPU time of a pass with an output over that without it, less 1; rounds of the two take turns."""
+    whole = onnx.load(file)
+    outputs = [output.name for output in whole.graph.output]
+    rest = onnx.utils.Extractor(whole).extract_model(["faces"], [name for name in outputs if name != head])
+    sessions = [open_session(model.SerializeToString(), 1, str(file)) for model in (whole, rest)]
+    best = [float("inf")] * 2
+    for _ in range(TURNS):
+        for place, session in enumerate(sessions):
+            started = time.process_time()
+            for _ in range(CALLS):
+                session.run(None, {"faces": faces})
+            best[place] = min(best[place], time.process_time() - started)
+    return best[0] / best[1] - 1.0
 
 
 def main(
@@ -68,6 +88,10 @@ def main(
         size, weights = file.stat().st_size / 2**20, stored_weights(file) / 1e6
         grid.add_row(name, f"{size:.2f}", f"{weights:.2f} M", *(f"{value:,.0f}" for value in rates))
     Console(width=100).print(grid)
+    for file in files:
+        for head in (name for name in HEADS if name in FaceModel(file).contract.outputs):
+            costs = ", ".join(f"{100 * cost_of(head, file, faces[:n]):+.1f} % at batch {n}" for n in (1, 64))
+            print(f"{file.parent.name}/{file.name}: {head} costs {costs}")
 
 
 if __name__ == "__main__":
