@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import pyarrow.dataset as ds
 
 from stages.lib.deploy.session import Inspection
-from stages.lib.models.embedder import Embeddings
 from stages.lib.report.candidates import INT8, Candidate
 from stages.lib.report.covers import judge_covers, read_truth
 from stages.lib.report.discard import Qualities, qualities_of
 from stages.lib.report.exam import Exam
 from stages.lib.report.inspections import InspectionCache
-from stages.lib.report.transfer import embed_transfers
+from stages.lib.report.transfer import inspect_transfers
 from stages.lib.report.trial import Measurement
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
@@ -30,7 +29,7 @@ class Answers:
         model: that was asked.
         faces: what it says of the (N,) clean test faces.
         cells: of the (M,) degraded ones, rows as the conditions count them.
-        elsewhere: source -> (K, D) embeddings of its faces, rows as its trial counts them.
+        elsewhere: source -> what it says of its (K,) faces, rows as its trial counts them.
         covers: condition -> what the model's map of covers was worth; empty for a model without one.
         clean_quality: technique -> (N,) how good the clean faces are, by the model itself and by others.
         degraded_quality: technique -> (M,) likewise.
@@ -39,7 +38,7 @@ class Answers:
     model: Candidate
     faces: Inspection
     cells: Inspection
-    elsewhere: Mapping[str, Embeddings]
+    elsewhere: Mapping[str, Inspection]
     covers: Mapping[str, Measurement]
     clean_quality: Qualities
     degraded_quality: Qualities
@@ -67,7 +66,7 @@ def ask(
     """
     clean = cache.inspect(aligned, TEST, [*models, *scorers], runtime, "clean faces")
     cells = cache.inspect(degraded, TEST, [*models, *scorers], runtime, "degraded faces")
-    elsewhere = embed_transfers(cache, aligned, exam.transfers, models, runtime)
+    elsewhere = inspect_transfers(cache, aligned, exam.transfers, models, runtime)
     shapes = {said.occlusion.shape[1:] for said in clean if said.occlusion is not None}
     bare = read_truth(aligned, TEST, shapes, runtime, "covers, clean")
     hidden = read_truth(degraded, TEST, shapes, runtime, "covers, degraded")

@@ -147,11 +147,29 @@ def mean_qualities(clean: Qualities, degraded: Qualities, grid: Grid, trial: Tri
     """Condition -> `<technique>_mean` over the faces of the grid: a quality should fall as the faces get worse."""
     rows = {CLEAN: {technique: values[grid.conditions[1].templates] for technique, values in clean.items()}}
     rows |= {cell.name: {t: values[cell.probes] for t, values in degraded.items()} for cell in grid.degraded}
+    return {name: _means(said, trial.subject, trial) for name, said in rows.items()}
+
+
+def mean_by_pose(
+    told: Mapping[str | None, Qualities], poses: Mapping[str | None, Mapping[str, Trial]]
+) -> dict[str, Measurement]:
+    """Condition of turned heads -> `<technique>_mean` over the more turned faces of its pairs.
+
+    Args:
+        told: source, or None for the test people -> technique -> (K,) of its clean faces.
+        poses: likewise -> name of a condition -> comparisons by pose.
+    """
     return {
-        name: Measurement(
-            {f"{technique}_mean": float(values.mean()) for technique, values in said.items()},
-            {f"{t}_mean": bootstrap_mean(values, trial.subject, trial.weights) for t, values in said.items()},
-            np.empty(0, np.float32),
-        )
-        for name, said in rows.items()
+        name: _means({t: q[trial.probes] for t, q in told[source].items()}, trial.subject[trial.probes], trial)
+        for source, trials in poses.items()
+        for name, trial in trials.items()
+        if len(trial.probes)
     }
+
+
+def _means(said: Qualities, subject: NDArray[np.int64], trial: Trial) -> Measurement:
+    return Measurement(
+        {f"{technique}_mean": float(values.mean()) for technique, values in said.items()},
+        {f"{technique}_mean": bootstrap_mean(values, subject, trial.weights) for technique, values in said.items()},
+        np.empty(0, np.float32),
+    )

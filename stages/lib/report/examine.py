@@ -7,13 +7,14 @@ from functools import partial
 
 import numpy as np
 
+from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.answers import Answers
 from stages.lib.report.bands import fnmr_by_band
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED, POOLED, TRANSFER
 from stages.lib.report.curves import thinned_det
-from stages.lib.report.discard import mean_qualities, measure_discard
+from stages.lib.report.discard import Qualities, mean_by_pose, mean_qualities, measure_discard, qualities_of
 from stages.lib.report.exam import Exam
 from stages.lib.report.findings import ModelFindings
 from stages.lib.report.lists import measure_list
@@ -37,6 +38,8 @@ def examine(answers: Answers, exam: Exam) -> ModelFindings:
         found[DEGRADED] = mean_over(measured)
     good, worse = answers.clean_quality, answers.degraded_quality
     by_condition = {cell.name: found[cell.name].scores for cell in exam.grid.conditions}
+    told: dict[str | None, Qualities] = {source: qualities_of(said) for source, said in answers.elsewhere.items()}
+    told[None] = good
     worths, discards = measure_discard(by_condition, good, worse, exam.grid, exam.subset, targets[0])
     lists = {p.name: measure_list(faces.embeddings, p, exam.rules.replicates, exam.rules.seed) for p in exam.lists}
     closer = model.role == "student" and model.shipped
@@ -49,13 +52,13 @@ def examine(answers: Answers, exam: Exam) -> ModelFindings:
         tuple(curves),
         tuple(bands),
         answers.covers,
-        {**mean_qualities(good, worse, exam.grid, exam.subset), **worths},
+        {**mean_qualities(good, worse, exam.grid, exam.subset), **mean_by_pose(told, exam.poses), **worths},
         tuple(discards) if closer else (),
     )
 
 
 def _everywhere(
-    clean: Embeddings, degraded: Embeddings, elsewhere: Mapping[str, Embeddings], exam: Exam, stated: float | None
+    clean: Embeddings, degraded: Embeddings, elsewhere: Mapping[str, Inspection], exam: Exam, stated: float | None
 ) -> dict[str, Measurement]:
     """Verification and identification in every condition, all at the threshold that the file states, if it does."""
     targets = exam.rules.fmr_targets
@@ -71,7 +74,7 @@ def _everywhere(
         found[BOTH + cell.name] = under(degraded[cell.probes], degraded[cell.probes], exam.subset)
     found |= {name: under(clean, clean, trial) for name, trial in exam.poses[None].items()}
     for source, trial in exam.transfers.items():
-        there = elsewhere[source]
+        there = elsewhere[source].embeddings
         found[TRANSFER + source] = under(there, there, trial)
         found |= {name: under(there, there, posed) for name, posed in exam.poses[source].items()}
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from stages.lib.models.embedder import Embeddings
+from stages.lib.deploy.session import Inspection
 from stages.lib.report.candidates import Candidate
 from stages.lib.report.inspections import InspectionCache
 from stages.lib.report.pose import YAW_COLUMNS
@@ -24,14 +24,14 @@ def transfer_faces(aligned: Table) -> dict[str, pa.Table]:
     return {s: there.filter(pa.compute.equal(there["source"], s)) for s in sorted(set(there["source"].to_pylist()))}
 
 
-def embed_transfers(
+def inspect_transfers(
     cache: InspectionCache, aligned: Table, sources: Iterable[str], models: Sequence[Candidate], runtime: Runtime
-) -> list[dict[str, Embeddings]]:
-    """For each model, source -> (K, D) unit embeddings, rows as `transfer_faces` counts them."""
-    found: list[dict[str, Embeddings]] = [{} for _ in models]
+) -> list[dict[str, Inspection]]:
+    """For each model, source -> what it says of its (K,) faces, rows as `transfer_faces` counts them."""
+    found: list[dict[str, Inspection]] = [{} for _ in models]
     for source in sources:
         where = SPLIT & (ds.field("source") == source)
         by_model = cache.inspect(aligned, where, models, runtime, f"{source} faces")
         for entry, inspection in zip(found, by_model, strict=True):
-            entry[source] = inspection.embeddings
+            entry[source] = inspection
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import rankdata
@@ -9,7 +11,7 @@ from scipy.stats import rankdata
 from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.edc import error_versus_discard
 from stages.lib.report.conditions import Condition, Grid
-from stages.lib.report.discard import groups_of, mean_qualities, measure_discard, qualities_of
+from stages.lib.report.discard import groups_of, mean_by_pose, mean_qualities, measure_discard, qualities_of
 from stages.lib.report.trial import Trial
 
 ROWS = np.array([5, 3, 0, 1, 2, 4, 6, 7])  # the grid has 8 of 9 clean faces, in another order
@@ -88,3 +90,16 @@ def test_means_are_of_the_faces_of_the_grid(grid: Grid, trial: Trial) -> None:
     assert means["clean"].values == {"norm_mean": 3.5, "quality_mean": pytest.approx(3.5 / 9)}
     assert means["box_only-2"].values == {"norm_mean": 11.5, "quality_mean": pytest.approx(11.5 / 24)}
     assert qualities_of(Inspection(np.empty((1, 2)), np.ones(1))).keys() == {"norm"}
+
+
+def test_means_by_pose_are_of_the_turned_faces(trial: Trial) -> None:
+    turned = replace(trial, probes=np.array([1, 4, 6]))
+    told = {None: {"norm": np.arange(8.0)}, "fasseg": {"norm": -np.arange(8.0)}}
+    found = mean_by_pose(told, {None: {"yaw_15-30": turned}, "fasseg": {"transfer_fasseg_yaw_60-90": turned}})
+    assert {name: m.values["norm_mean"] for name, m in found.items()} == {
+        "yaw_15-30": pytest.approx(11 / 3),
+        "transfer_fasseg_yaw_60-90": pytest.approx(-11 / 3),
+    }
+    drawn = turned.weights[:, turned.subject[turned.probes]]
+    expected = (drawn * [1, 4, 6]).sum(axis=1) / drawn.sum(axis=1)
+    np.testing.assert_allclose(found["yaw_15-30"].replicates["norm_mean"], expected)
