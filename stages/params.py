@@ -325,8 +325,12 @@ class Objectives(Section):
             )
         if "quality" in self.active() and not self.active().keys() & {"template", "consistency"}:
             raise ValueError("quality is told beside the teacher's templates: add template or consistency")
-        if "alignment" in self.active() and "quality" not in self.active():
-            raise ValueError("alignment passes on what quality has taught: add quality")
+        if "alignment" in (terms := self.active()):
+            if "quality" not in terms:
+                raise ValueError("alignment passes on what quality has taught: add quality")
+            taught = terms["quality"]["start"] + terms["quality"]["ramp"]
+            if terms["alignment"]["start"] <= taught:
+                raise ValueError(f"alignment keeps a copy of what quality has taught: let it start after {taught:g}")
         return self
 
     def active(self) -> dict[str, dict[str, Any]]:

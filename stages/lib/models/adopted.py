@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from stages.lib.errors import ConfigError
+from stages.lib.geometry.template import SIZE
 from stages.lib.models.contract import Faces, InputContract
 from stages.lib.models.embedder import Embeddings, Norms, embed_batched
 from stages.lib.models.onnx_mend import mend_onnx
@@ -23,8 +24,8 @@ BATCH = 8
 class AdoptedModel:
     """Embeds faces with somebody else's ONNX model; its first output is the raw embedding.
 
-    A model of another size gets the faces resized. One that gives a single number above 0, as quality networks do,
-    embeds into one dimension: its norm is that number.
+    A model of another size gets aligned faces of 112x112 resized. One that gives a single number, as quality networks
+    do, embeds into one dimension: the number is its direction, 1 or -1, times the norm.
 
     Attributes:
         dim: length of the embedding.
@@ -61,9 +62,10 @@ class AdoptedModel:
 
     def _raw(self, faces: Faces) -> NDArray[np.float32]:
         side = self.contract.size
-        if len(faces) and faces.shape[1:3] != (side, side):
-            faces = np.stack([cv2.resize(face, (side, side), interpolation=cv2.INTER_LINEAR) for face in faces])
-        prepared = self.contract.prepare(faces.reshape(-1, side, side, 3))
+        if side != SIZE and faces.shape[1:] == (SIZE, SIZE, 3):
+            smaller = [cv2.resize(face, (side, side), interpolation=cv2.INTER_LINEAR) for face in faces]
+            faces = np.stack(smaller) if smaller else np.empty((0, side, side, 3), np.uint8)
+        prepared = self.contract.prepare(faces)
         return np.asarray(self._session.run(None, {self._input: prepared})[0], dtype=np.float32)
 
     def _probe(self, faces: Faces, batch: int) -> NDArray[np.float32] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,7 +198,13 @@ UNIT_RGB: Final = InputContract(scale=1 / 255)
 """RGB, 0..1."""
 SYMMETRIC_RGB: Final = InputContract(scale=1 / 255, mean=0.5, std=0.5)
 """RGB, -1..1: `(x / 255 - 0.5) / 0.5`, the habit of ArcFace and its successors."""
-LIGHTQNET: Final = InputContract(size=96, layout="nhwc", mean=128.0, std=128.0)
+LIGHTQNET: Final = InputContract(
+    size=96,
+    layout="nhwc",
+    mean=128.0,
+    std=128.0,
+    template=cast(Any, tuple((x * 96 / 112, y * 96 / 112) for x, y in _TEMPLATE)),
+)
 """RGB, `(x - 128) / 128`, the aligned face shrunk to 96x96: what the quality network LightQNet takes."""
 
 PRESETS: Final[dict[str, InputContract]] = {

@@ -21,7 +21,8 @@ from stages.lib.objectives.base import Batch, Task, Term, View
 
 class Objective(Term):
     """(1 - cos(e, e')) * feature + SmoothL1_0.5(q', q), where e and q are of the face as it is shown, and e' and q' of
-    the same picture out of place.
+    the same picture out of place. Where faces are shown out of place already (`synthesize.probabilities`), the copy
+    sees them so too.
 
     e and q are those of a frozen copy of the student itself, in eval mode, taken at the step at which the term begins:
     give it a `start` at which the student is worth copying. The student goes on from there. So q is whatever technique
@@ -62,12 +63,13 @@ class Objective(Term):
         if not self.begun:
             self.teacher.load_state_dict(view.encoder.state_dict())
             self.begun.fill_(True)
-        with torch.no_grad():
-            wanted, _ = self.teacher.with_features(batch.images)
-            quality = torch.sigmoid(self.teacher.quality_logits(wanted))
-        raw, _ = view.encoder.with_features(self.out_of_place(batch))
-        told = F.smooth_l1_loss(torch.sigmoid(view.encoder.quality_logits(raw)), quality, beta=0.5)
-        return told + self.feature * template_loss(raw, F.normalize(wanted)) if self.feature else told
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=batch.images.is_cuda):
+            with torch.no_grad():
+                wanted, _ = self.teacher.with_features(batch.images)
+                quality = torch.sigmoid(self.teacher.quality_logits(wanted))
+            raw, logits = _as_shipped(view.encoder, self.out_of_place(batch))
+        told = F.smooth_l1_loss(torch.sigmoid(logits), quality, beta=0.5)
+        return told + self.feature * template_loss(raw.float(), F.normalize(wanted.float())) if self.feature else told
 
     def out_of_place(self, batch: Batch) -> Tensor:
         """The faces (B, 3, 112, 112) as a detector that errs would have cut them out, drawn anew at every step.
@@ -82,3 +84,12 @@ class Objective(Term):
         ids = [str(place) for place in range(len(pixels))]
         moved = training_variant(pixels, ids, points, self.misaligned, self.seed, draw, pixels.device).images
         return moved.float().div_(255)
+
+
+def _as_shipped(encoder: FaceEncoder, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings and quality with the running statistics, which pictures out of place must not move."""
+    training = encoder.training
+    encoder.eval()
+    raw, _ = encoder.with_features(images)
+    encoder.train(training)
+    return raw, encoder.quality_logits(raw)

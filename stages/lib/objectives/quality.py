@@ -18,12 +18,13 @@ from stages.lib.objectives.base import Batch, Task, Term, View, same_length
 class Objective(Term):
     """Smooth L1 distance to what the student itself makes of the face as it is shown, beside the teacher's templates.
 
-    The target is told by the other pictures of the person: the mean of their clean templates stands for the class, and
-    the face's own template has no say, or a person of one picture would get the best quality of all. Such a person
-    takes no part. `cr_fiqa` is the certainty ratio among all classes (CR-FIQA, Boutros et al., CVPR 2023, learnt
-    jointly; there the classes are a trained classifier's). `pair` is the label that LightQNet (Chen et al., IEEE SPL
-    2021) gives a mated pair, of the face and that mean. No gradient reaches the embedding through the target. As the
-    student learns, and as faces are degraded, the target follows: the quality is of this model's own embeddings.
+    The other pictures of the person tell the target: the mean of the cosines with their clean templates. The face's own
+    template has no say, or a person of one picture would get the best quality of all; such a person takes no part. Nor
+    do centres tell it, to which a cosine is the higher the more pictures they are made of. `cr_fiqa` is the certainty
+    ratio (CR-FIQA, Boutros et al., CVPR 2023, learnt jointly), with such means in place of the cosines with a trained
+    classifier; `pair` is the label that LightQNet (Chen et al., IEEE SPL 2021) gives a mated pair of that cosine. No
+    gradient reaches the embedding through the target. As the student learns, and as faces are degraded, the target
+    follows: the quality is of this model's own embeddings.
     """
 
     sums: Tensor
@@ -56,9 +57,10 @@ class Objective(Term):
 
     def target(self, raw: Tensor, batch: Batch) -> Tensor:
         """(B,) in 0..1; of no meaning for the only picture of a person."""
-        others = self.sums[batch.labels] - batch.templates
-        own = F.cosine_similarity(raw, others)
+        unit, place = F.normalize(raw), batch.labels[:, None]
+        alike = (unit @ self.sums.T) / self.counts  # mean cosine with the pictures of each person
+        others = (self.counts[batch.labels] - 1).clamp(min=1)
+        own = (unit * (self.sums[batch.labels] - batch.templates)).sum(dim=1) / others
         if self.technique == "pair":
             return pair_label(own)
-        cosines = F.normalize(raw) @ F.normalize(self.sums).T
-        return certainty_ratio(cosines.scatter(1, batch.labels[:, None], own[:, None]), batch.labels).clamp(0.0, 1.0)
+        return certainty_ratio(alike.scatter(1, place, own[:, None]), batch.labels).clamp(0.0, 1.0)

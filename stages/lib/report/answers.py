@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from stages.lib.deploy.session import Inspection
+from stages.lib.errors import ConfigError
 from stages.lib.report.candidates import INT8, Candidate
 from stages.lib.report.covers import judge_covers, read_truth
 from stages.lib.report.discard import Qualities, qualities_of
@@ -57,12 +60,15 @@ def ask(
 
     Args:
         models: under test.
-        scorers: quality networks; their norm is the quality.
+        scorers: quality networks, of one number a face.
         aligned: table of clean faces.
         degraded: table of the test faces in every cell of the grid.
         exam: for its conditions.
         cache: that a killed run goes on from.
         runtime: where to compute.
+
+    Raises:
+        ConfigError: a scorer gives more than one number.
     """
     clean = cache.inspect(aligned, TEST, [*models, *scorers], runtime, "clean faces")
     cells = cache.inspect(degraded, TEST, [*models, *scorers], runtime, "degraded faces")
@@ -71,7 +77,7 @@ def ask(
     bare = read_truth(aligned, TEST, shapes, runtime, "covers, clean")
     hidden = read_truth(degraded, TEST, shapes, runtime, "covers, degraded")
     others = [
-        {scorer.name: said.norms for scorer, said in zip(scorers, side[len(models) :], strict=True)}
+        {scorer.name: _score(scorer, said) for scorer, said in zip(scorers, side[len(models) :], strict=True)}
         for side in (clean, cells)
     ]
     ours = [_told(models, side) for side in (clean, cells)]
@@ -83,6 +89,15 @@ def ask(
         said = [{**qualities_of(side), **more} for side, more in zip((faces, there), beside, strict=True)]
         found.append(Answers(model, faces, there, far, covers, *said))
     return found
+
+
+def _score(scorer: Candidate, said: Inspection) -> NDArray[np.float32]:
+    """(N,) the one number of a quality network: its direction, 1 or -1, times its length."""
+    if said.embeddings.shape[1] != 1:
+        raise ConfigError(
+            f"{scorer.name} under evaluate.scorers gives {said.embeddings.shape[1]} numbers a face: a quality is one"
+        )
+    return said.embeddings[:, 0] * said.norms
 
 
 def _told(models: Sequence[Candidate], said: Sequence[Inspection]) -> Qualities:

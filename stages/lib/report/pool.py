@@ -13,7 +13,7 @@ from stages.lib.metrics.bootstrap import interval, paired_difference
 from stages.lib.report.trial import NOT_RESAMPLED, Measurement
 
 Verdict = Literal["better", "worse", "unclear"]
-HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy", "genuine_mean", "quality_corr", "norm_corr")
+HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy", "genuine_mean")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _over_seeds(treatment: Sequence[Measurement], control: Sequence[Measurement]
 
 def verdict(name: str, difference: Estimate) -> Verdict:
     """What a difference in a figure says: `unclear` where its interval holds 0."""
-    sign = -1.0 if name.startswith(HIGH_IS_GOOD) else 1.0
+    high = name.endswith("_correlation") or ("_npauc@" not in name and name.startswith(HIGH_IS_GOOD))
+    sign = -1.0 if high else 1.0
     if sign * difference.low > 0 and sign * difference.high > 0:
         return "worse"
     if sign * difference.low < 0 and sign * difference.high < 0:

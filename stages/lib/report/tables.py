@@ -142,7 +142,10 @@ def discard_table(findings: Findings) -> Sheet | None:
 
 
 def discard_difference_table(findings: Findings) -> Sheet | None:
-    """Each quality output less the same model's norm, and each treatment less its controls; None without either."""
+    """Each model's own quality less every other word on the same faces, and each treatment's less its controls'.
+
+    None without either.
+    """
     rows = []
     for name in findings.names:
         told = [findings.estimate_quality(name)[group] for group in findings.groups]

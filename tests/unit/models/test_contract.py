@@ -21,14 +21,17 @@ FACES = np.random.default_rng(3).integers(0, 256, (2, 112, 112, 3), dtype=np.uin
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_prepare_is_the_declared_mapping_of_every_pixel(name: str) -> None:
     contract = PRESETS[name]
-    prepared = contract.prepare(FACES)
+    side = contract.size
+    faces = FACES[:, :side, :side]
+    prepared = contract.prepare(faces)
     assert prepared.dtype == np.float32
     assert prepared.flags.c_contiguous
-    for face, y, x in ((0, 0, 0), (1, 111, 5), (1, 30, 111)):
+    for face, y, x in ((0, 0, 0), (1, side - 1, 5), (1, 30, side - 1)):
         for channel in range(3):
             source = channel if contract.colour == "rgb" else 2 - channel
-            wanted = (float(FACES[face, y, x, source]) * contract.scale - contract.mean) / contract.std
-            assert prepared[face, channel, y, x] == pytest.approx(wanted, abs=1e-5)
+            wanted = (float(faces[face, y, x, source]) * contract.scale - contract.mean) / contract.std
+            place = (face, channel, y, x) if contract.layout == "nchw" else (face, y, x, channel)
+            assert prepared[place] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_ranges_are_what_the_names_say() -> None:

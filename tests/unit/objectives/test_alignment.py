@@ -54,6 +54,9 @@ def test_the_copy_is_taken_when_the_term_begins_and_then_stands_still(task: Task
     kept = term.teacher.state_dict()
     assert all(torch.equal(kept[name], value) for name, value in at_start.items())  # batch statistics included
     assert all(p.grad is None for p in term.parameters())
+    tracked = {name: value for name, value in at_start.items() if "running" in name or "tracked" in name}
+    assert tracked and all(torch.equal(encoder.state_dict()[name], value) for name, value in tracked.items())
+    assert encoder.training
     assert encoder.quality[0].weight.grad is not None and encoder.embed[0].weight.grad is not None
     assert not term.teacher.training
 

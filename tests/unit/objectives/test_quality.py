@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
 from stages.lib.objectives import Batch, Objectives, Task, View, heads
@@ -38,8 +39,8 @@ def test_loss_equals_plain_loops(task: Task, technique: str) -> None:
         if own == 2:  # has one picture: nothing tells what it is worth
             continue
         classes = [[i for i in range(5) if task.faces.labels[i] == c and i != rows[row]] for c in range(3)]
-        centres = [task.faces.templates[members].sum(axis=0) for members in classes]
-        cosine = [face @ c / np.linalg.norm(face) / np.linalg.norm(c) for c in centres]
+        unit = face / np.linalg.norm(face)
+        cosine = [np.mean([unit @ task.faces.templates[i] for i in members]) for members in classes]
         near = max(c for i, c in enumerate(cosine) if i != own)
         ratio = min(max(cosine[own] / (near + 1 + 1e-9), 0), 1)
         target = 1 / (1 + np.exp(-16 * (cosine[own] - 0.4))) if technique == "pair" else ratio
@@ -63,3 +64,25 @@ def test_the_student_is_built_with_the_head_that_the_term_trains(task: Task) -> 
     alone = replace(task.faces, labels=task.faces.labels[::2], templates=task.faces.templates[::2])
     with pytest.raises(ConfigError, match="nobody to learn from has two faces"):
         Objective(replace(task, faces=alone), "pair")
+
+
+def test_how_many_pictures_a_person_has_does_not_tell() -> None:
+    """Equally good faces of people with two and with fifty pictures have one target, on average."""
+    draw = torch.Generator().manual_seed(0)
+    centres = F.normalize(torch.randn(120, 64, generator=draw))
+    labels = torch.cat([torch.arange(100).repeat_interleave(2), torch.arange(100, 120).repeat_interleave(50)])
+    templates = F.normalize(centres[labels] + 0.1 * torch.randn(len(labels), 64, generator=draw))
+    faces = FaceSet(
+        np.empty((0, 112, 112, 3), np.uint8),
+        np.empty((len(labels), 0), np.int64),
+        labels.numpy(),
+        tuple(map(str, range(120))),
+        templates.numpy(),
+    )
+    batch = Batch(torch.arange(len(labels)), torch.empty(0), labels, templates, draw)
+    for technique in ("cr_fiqa", "pair"):
+        term = Objective(Task(64, ((), ()), frozenset({"quality"}), faces, steps=1, seed=0), technique)
+        target = term.target(templates, batch)
+        assert target[:200].mean().item() == pytest.approx(
+            target[200:].mean().item(), abs=0.03
+        )  # concave: spread costs
