@@ -141,7 +141,7 @@ def discard_chart(findings: Findings, theme: Theme) -> Figure:
             steps = {"color": looks[name].colour, "linestyle": dash, "label": f"{name}, {own.technique}"}
             axes.step(100 * own.curve.discarded[shown], 100 * own.curve.fnmr[shown], where="post", **steps)
         axes.set(title=group, xlabel="mated pairs of lowest quality turned away, %", xlim=(0, 100 * DISCARDED))
-        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(bottom=0)  # once, when all curves are there: the panels share their axis
     panels[0].set_ylabel("false non-match rate of the rest, %")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(handles), 4))

@@ -15,6 +15,7 @@ from stages.lib.metrics.protocol import Protocol, pair_scores
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.answers import Answers
+from stages.lib.report.candidates import INT8
 from stages.lib.report.charts import det_chart, difference_chart, discard_chart, grid_chart, quality_chart
 from stages.lib.report.conditions import ALL, CLEAN
 from stages.lib.report.faces import (
@@ -193,11 +194,13 @@ def all_grades(answers: Sequence[Answers], clean: pa.Table, degraded: pa.Table) 
     found = []
     for answer in answers:
         told = (answer.clean_quality, answer.degraded_quality)
-        if not (len(showable) and answer.model.shipped and answer.model.controls and "quality" in told[0]):
+        model = answer.model
+        ours = model.shipped and model.controls and not model.name.endswith(INT8)  # integers only round it
+        if not (len(showable) and ours and "quality" in told[0]):
             continue
         quality = np.concatenate([side["quality"] for side in told])
         order = showable[np.argsort(quality[showable], kind="stable")]
         rows = order[np.unique(np.linspace(0, len(order) - 1, GRADED).round().astype(int))]
         ids = both["face_id"].take(pa.array(rows)).to_pylist()
-        found.append(Graded(answer.model.name, tuple(zip(ids, map(float, quality[rows]), strict=True))))
+        found.append(Graded(model.name, tuple(zip(ids, map(float, quality[rows]), strict=True))))
     return found
