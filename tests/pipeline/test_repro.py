@@ -123,7 +123,7 @@ def test_the_whole_graph_runs_once(project: Project) -> None:
     regraded = project.repro()
     assert regraded.returncode == 0, regraded.stderr
     ran = [line.split("'")[1] for line in regraded.stdout.splitlines() if line.startswith("Running stage")]
-    assert set(ran) == {"synthesize@grid", "validate@grid", "evaluate"}
+    assert set(ran) == {"synthesize@grid", "validate@grid", "evaluate", "reference"}
     metrics = json.loads((project.root / "data/reports/metrics.json").read_text())
     assert "jpeg-3" in metrics["unified"]
     assert {"teacher", "unified", "unified_int8", "control"} <= set(metrics)
