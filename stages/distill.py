@@ -102,11 +102,10 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
     people = job.people(runtime)
     torch.manual_seed(seed)
-    says = heads(job.objectives)
-    encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **says)
+    encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **heads(job.objectives))
     steps = steps_per_epoch(len(people.learnt), params.batch)
     torch.manual_seed(seed)  # again: a head that only the treatment has must not move the control's class centres
-    task = Task(student.embedding, encoder.taps, frozenset(says), people.learnt, steps, seed, people.unseen, encoder)
+    task = Task(encoder, people.learnt, steps, seed, people.unseen)
     objectives = Objectives(job.objectives, task)
     recipe = Recipe(seed=seed, operators=job.inputs.operators, **params.model_dump(exclude={"seeds", "fresh"}))
     checkpoint = job.workspace / f"seed-{seed}.pt"

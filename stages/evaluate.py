@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stages.lib.errors import ConfigError
 from stages.lib.report.ablation import aims_of
-from stages.lib.report.answers import TEST, ask
+from stages.lib.report.answers import ask
 from stages.lib.report.candidates import (
     INT8,
     Candidate,
@@ -27,7 +27,7 @@ from stages.lib.report.pictures import all_errors, all_grades, all_pictures
 from stages.lib.report.publish import publish
 from stages.lib.report.summary import NOT_MODELS, headline
 from stages.lib.runtime import Runtime
-from stages.lib.table import Table
+from stages.lib.table import TEST, Table
 from stages.params import Evaluate, Student
 
 TEACHER = "teacher"

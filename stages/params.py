@@ -32,6 +32,8 @@ SEVERITIES: Final[Mapping[str, int]] = {
     "box_only": 3,
 }
 """Degradation operator -> its hardest severity; the mildest is 1."""
+MOVERS: Final = ("misalignment", "wrong_landmarker", "box_only")
+"""Degradation operators that put the face askew in its frame."""
 COVARIATES: Final = (
     "q_sharpness",
     "q_brightness",
@@ -53,7 +55,7 @@ Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 StudentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder, and a stage of DVC
-Mover = Literal["box_only", "misalignment", "wrong_landmarker"]
+Mover = Annotated[str, Field(pattern=f"^({'|'.join(MOVERS)})$")]
 Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
 Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
 Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus"]

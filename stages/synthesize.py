@@ -24,7 +24,7 @@ from stages.lib.degrade import Degraded, degrade, training_variant
 from stages.lib.degrade.parses import covers, degraded_parses, moves
 from stages.lib.fingerprint import code_version, fingerprint
 from stages.lib.runtime import Runtime
-from stages.lib.table import CORE, ShardResult, Table, conform, map_shards, reject_rows
+from stages.lib.table import CORE, TEST, ShardResult, Table, conform, map_shards, reject_rows
 from stages.params import Synthesize
 
 Part = Literal["variants", "grid"]
@@ -72,7 +72,7 @@ def run(part: Part, params: Synthesize, source: Path, destination: Path, runtime
 
 def _grid_subjects(aligned: Table, limit: int, seed: int) -> frozenset[str]:
     """Whole test people in hashed order, as many as the limit of faces takes; people with one face come last."""
-    subjects = aligned.read(["subject_id"], ds.field("split") == "test")["subject_id"].to_pylist()
+    subjects = aligned.read(["subject_id"], TEST)["subject_id"].to_pylist()
     counts = Counter(subjects)
 
     def order(subject: str) -> tuple[bool, bytes]:

@@ -94,7 +94,7 @@ def _train(params: TrainTeacher, aligned: Table, destination: Path, workspace: P
     torch.manual_seed(params.seed)
     encoder = build_encoder(params.backbone, params.embedding, params.output_stride)
     steps = steps_per_epoch(len(faces), params.batch)
-    task = Task(params.embedding, encoder.taps, frozenset(), faces, steps, params.seed)
+    task = Task(encoder, faces, steps, params.seed)
     objectives = Objectives({"identity": params.identity.model_dump()}, task)
     recipe = Recipe(degraded=0.0, **params.model_dump(include=set(Recipe.__dataclass_fields__) - {"degraded"}))
     validation = Validation(unseen, runtime.device)

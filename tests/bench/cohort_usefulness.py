@@ -25,13 +25,13 @@ import stages as stages  # sets the thread policy before torch starts its own
 from stages import align, ingest, synthesize
 from stages.lib.codec import decode
 from stages.lib.executor import run_jobs
-from stages.lib.metrics.bootstrap import bootstrap_verification, subject_weights
+from stages.lib.metrics.bootstrap import Estimate, bootstrap_verification, subject_weights
 from stages.lib.metrics.protocol import Protocol, all_pairs, pair_scores
 from stages.lib.metrics.verification import verification
 from stages.lib.models.student import build_encoder
 from stages.lib.models.torch_embedder import TorchEmbedder
 from stages.lib.objectives import Objectives, Task
-from stages.lib.report.pool import Estimate, differences, pooled
+from stages.lib.report.pool import differences, pooled
 from stages.lib.report.trial import Measurement
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
@@ -206,7 +206,7 @@ def fit(arm: Arm, seed: int, made: Mapping[str, Tables], out: Path, runtime: Run
     encoder = build_encoder(BACKBONE, EMBEDDING, STRIDE)
     epochs = max(1, round(arm.steps / steps_per_epoch(len(faces), BATCH)))
     recipe = Recipe(epochs, BATCH, lr=3e-3, weight_decay=0.05, warmup=0.1, degraded=0.5, flip=0.5, seed=seed)
-    task = Task(EMBEDDING, encoder.taps, frozenset(), faces, steps_per_epoch(len(faces), BATCH), seed)
+    task = Task(encoder, faces, steps_per_epoch(len(faces), BATCH), seed)
     objectives = Objectives({"identity": MARGIN}, task)
     checkpoint = arm.checkpoint(out, seed)
     train(encoder, objectives, faces, recipe, lambda _: {}, checkpoint, runtime, checkpoint.stem)

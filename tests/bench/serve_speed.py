@@ -13,7 +13,6 @@ from typing import Annotated
 import numpy as np
 import onnx
 import onnxruntime
-import pyarrow.dataset as ds
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
@@ -27,7 +26,7 @@ from stages.lib.models.contract import PRESETS
 from stages.lib.models.embedder import Embedder
 from stages.lib.models.onnx_session import open_session
 from stages.lib.report.candidates import stored_weights
-from stages.lib.table import Table
+from stages.lib.table import TEST, Table
 from tests.bench.degrade_speed import machine
 
 ROUNDS, SECONDS = 3, 2.0
@@ -35,7 +34,7 @@ TURNS, CALLS = 30, 10
 
 
 def faces_of(aligned: Path, count: int) -> NDArray[np.uint8]:
-    rows = Table.open(aligned).scan(["image"], ds.field("split") == "test", count)
+    rows = Table.open(aligned).scan(["image"], TEST, count)
     return np.stack([decode(image) for image in next(rows)["image"].to_pylist()])
 
 

@@ -67,7 +67,7 @@ class Learner:
         torch.manual_seed(0)
         self.encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **says)
         self.encoder.to(device).to(memory_format=torch.channels_last).train()
-        task = Task(student.embedding, self.encoder.taps, frozenset(says), faces, steps=1, seed=0)
+        task = Task(self.encoder, faces, steps=1, seed=0)
         self.objectives = Objectives(settings, task).to(device)
         weights = [*self.encoder.parameters(), *self.objectives.parameters()]
         self.optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,15 @@ import torch
 
 from stages.lib.classes import UNKNOWN
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
+from stages.lib.models.student import FaceEncoder, build_encoder
 from stages.lib.training.data import FaceSet
 
 DIM = 16
+
+
+def student(embedding: int = DIM, **says: Any) -> FaceEncoder:
+    """The smallest of ours, untrained, with the heads asked for."""
+    return build_encoder("compact_tiny", embedding, **says)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from stages.lib.degrade import OPERATORS
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.quality.covariates import covariates
-from stages.params import COVARIATES, PATH, SEVERITIES, explain, load, read_yaml, written
+from stages.params import COVARIATES, MOVERS, PATH, SEVERITIES, explain, load, read_yaml, written
 
 Edit = Callable[[str, Any], Path]
 GONE = object()
@@ -158,6 +158,7 @@ def test_a_range_holds_for_all_faces_or_for_most(edit: Edit) -> None:
 
 def test_the_tables_written_here_are_those_of_the_library() -> None:
     assert {name: len(operator.levels) for name, operator in OPERATORS.items()} == SEVERITIES
+    assert tuple(name for name, operator in OPERATORS.items() if operator.moves) == MOVERS
     measured = covariates(np.zeros((1, 112, 112, 3), np.uint8), ARCFACE_TEMPLATE[None], [0.0], "cpu")
     assert set(measured) == set(COVARIATES)
 

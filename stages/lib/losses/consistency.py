@@ -41,8 +41,7 @@ def class_weights(templates: Tensor, labels: Tensor, classes: int) -> Tensor:
         shapes = f"templates {tuple(templates.shape)} and labels {tuple(labels.shape)}"
         raise ConfigError(f"{shapes} must be (N, D) and (N,): give one label a template")
     check_labels(labels, classes)
-    sums = torch.zeros(classes, templates.shape[1], device=templates.device)
-    sums.index_add_(0, labels.long(), templates.detach().float())
+    sums = class_sums(templates, labels, classes)
     lost = (~(sums.norm(dim=1) > 1e-6)).nonzero().flatten().tolist()  # so written, NaN is lost too
     if lost:
         raise ConfigError(
@@ -50,6 +49,12 @@ def class_weights(templates: Tensor, labels: Tensor, classes: int) -> Tensor:
             "training subjects from 0 without gaps, and run `teach` again if templates are missing or not finite"
         )
     return F.normalize(sums)
+
+
+def class_sums(templates: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(C, D) float32 sums of (N, D) templates by their (N,) labels in [0, C)."""
+    sums = torch.zeros(classes, templates.shape[1], device=templates.device)
+    return sums.index_add_(0, labels.long(), templates.detach().float())
 
 
 def other_rows(faces: int, batch: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -93,7 +98,7 @@ def soft_loss(
     Args:
         student: (N, D) raw embeddings of the degraded faces.
         teacher: (N, D) unit templates of the same faces, clean; no gradient reaches them.
-        weights: (C, D) the class weights W; no gradient reaches them.
+        weights: (C, D) the class weights W, unit rows; no gradient reaches them.
         temperature: T > 0.
         scale: k > 0, the factor of all logits.
 
@@ -270,15 +275,17 @@ class ConsistencyHead(nn.Module):
         with torch.autocast(raw.device.type, enabled=False):
             margins = self.margins(raw, labels, teacher)
             penalty = angular if self.form != "C" else partial(norm_penalty, margin=self.margin * self.ramp())
-            loss = margin_loss(_cosines(raw, self.weights), labels, margins, penalty, self.scale)
+            # frozen rows are of length 1 as they come, and thousands of them would be divided at every step
+            rows = F.normalize(self.weights) if self.weights.requires_grad else self.weights
+            loss = margin_loss(_cosines(raw, rows), labels, margins, penalty, self.scale)
         if self.training:
             self.steps.add_(1)
         return loss
 
 
 def _cosines(features: Tensor, rows: Tensor) -> Tensor:
-    """(N, M) float32 cosines of (N, D) and (M, D), strictly inside (-1, 1); call it outside autocast."""
-    cosine = F.linear(F.normalize(features.float()), F.normalize(rows.float()))
+    """(N, M) float32 cosines of (N, D) and unit (M, D), strictly inside (-1, 1); call it outside autocast."""
+    cosine = F.linear(F.normalize(features.float()), rows.float())
     return cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)
 
 

@@ -10,7 +10,9 @@ pigeonhole bootstrap", Annals of Applied Statistics 1 (2007); K - 1 draws, Rao a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -24,6 +26,15 @@ from stages.lib.metrics.verification import error_rates, fdr
 Ints = NDArray[np.int64]
 Replicates = NDArray[np.float64]
 BLOCK = 2**18  # weights of pairs held at once: what a processor's cache holds
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % interval; NaN ends where nothing was resampled."""
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
 
 
 def subject_weights(subjects: int, replicates: int, seed: int) -> Ints:

@@ -46,7 +46,7 @@ class Objective(Term):
             ConfigError: the student has no quality head.
         """
         super().__init__()
-        if task.encoder is None or "quality" not in task.heads:
+        if task.encoder.quality is None:
             raise ConfigError("the student was built without the head that tells quality")
         self.misaligned, self.feature, self.seed = dict(misaligned), feature, task.seed
         self.teacher: FaceEncoder = copy.deepcopy(task.encoder).requires_grad_(False).eval()

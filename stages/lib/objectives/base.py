@@ -20,24 +20,23 @@ class Task:
     """What an objective must fit.
 
     Attributes:
-        embedding: length of the student's.
-        taps: `FaceEncoder.taps` of the student.
-        heads: names of what the student says beside its embedding; see `FaceEncoder.heads`.
+        encoder: the student, untrained. A term that keeps it keeps a copy: its own weights stay behind.
         faces: that are trained on.
         steps: of an epoch.
         seed: of the training run.
         unseen: people that are not trained on, by where they are from, for what a term measures of itself.
-        encoder: the student, untrained, for terms that keep a copy of it.
     """
 
-    embedding: int
-    taps: tuple[tuple[int, ...], tuple[int, ...]]
-    heads: frozenset[str]
+    encoder: FaceEncoder
     faces: FaceSet
     steps: int
     seed: int
     unseen: Mapping[str, FaceSet] = field(default_factory=dict)
-    encoder: FaceEncoder | None = None
+
+    @property
+    def embedding(self) -> int:
+        """Length of the student's."""
+        return self.encoder.architecture.embedding
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Objective(Term):
 
     def __init__(self, task: Task) -> None:
         super().__init__()
-        if "occlusion" not in task.heads:
+        if task.encoder.occlusion is None:
             raise ConfigError("the student was built without the head that tells what is covered")
 
     def forward(self, view: View, batch: Batch) -> Tensor:

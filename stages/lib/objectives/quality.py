@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
+from stages.lib.losses.consistency import class_sums
 from stages.lib.losses.quality import certainty_ratio, pair_label
 from stages.lib.models.contract import Technique
 from stages.lib.objectives.base import Batch, Task, Term, View, same_length
@@ -37,7 +38,7 @@ class Objective(Term):
 
     def __init__(self, task: Task, technique: Technique) -> None:
         super().__init__()
-        if "quality" not in task.heads:
+        if task.encoder.quality is None:
             raise ConfigError("the student was built without the head that tells quality")
         same_length(task)
         templates, labels = torch.from_numpy(task.faces.templates), torch.from_numpy(task.faces.labels)
@@ -45,8 +46,7 @@ class Objective(Term):
         if counts.max() < 2:
             raise ConfigError("nobody to learn from has two faces: no picture can be told by another what it is worth")
         self.technique = technique
-        sums = templates.new_zeros(len(counts), templates.shape[1]).index_add(0, labels, templates)
-        self.register_buffer("sums", sums, persistent=False)
+        self.register_buffer("sums", class_sums(templates, labels, len(counts)), persistent=False)
         self.register_buffer("counts", counts, persistent=False)
 
     def forward(self, view: View, batch: Batch) -> Tensor:

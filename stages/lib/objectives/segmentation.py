@@ -20,7 +20,10 @@ BATCH = 128
 
 
 class Objective(Term):
-    """Cross-entropy of the face's classes, told on the feature map of a stride (arXiv 2209.01115)."""
+    """Cross-entropy of the face's classes, told on the feature map of a stride (arXiv 2209.01115).
+
+    Only faces with a parse are decoded: most photographs have none, and would learn nothing from it.
+    """
 
     class_weights: Tensor
 
@@ -32,14 +35,18 @@ class Objective(Term):
         super().__init__()
         weights = inverse_frequency(torch.tensor(class_pixels(task.faces)), balance)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.decoder = FaceParser(*task.taps, classes=len(weights), stride=stride)
+        self.decoder = FaceParser(*task.encoder.taps, classes=len(weights), stride=stride)
         self._unseen = task.unseen
 
     def forward(self, view: View, batch: Batch) -> Tensor:
-        logits = self.decoder([tap.float() for tap in view.features])
         assert batch.parses is not None
-        labels = resample_labels(without_covers_alone(batch.parses), *logits.shape[2:])
-        return parse_loss(logits, labels, self.class_weights)
+        cells = view.features[self.decoder.finest].shape[2:]
+        labels = without_covers_alone(resample_labels(batch.parses, *cells))
+        parsed = (labels != UNKNOWN).flatten(1).any(dim=1).nonzero()[:, 0]
+        if not len(parsed):
+            return view.raw.new_zeros(())
+        read = [tap.float() if len(parsed) == len(labels) else tap[parsed].float() for tap in view.features]
+        return parse_loss(self.decoder(read), labels[parsed], self.class_weights)
 
     def figures(self, encoder: FaceEncoder) -> dict[str, float]:
         """`miou_<name>` of each set of unseen clean faces with segmentations, in the cells that the decoder tells."""

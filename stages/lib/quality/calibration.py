@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stages.lib.errors import ConfigError
-from stages.lib.metrics.bootstrap import Ints, Replicates, bootstrap_mean, interval
+from stages.lib.metrics.bootstrap import Estimate, Ints, Replicates, bootstrap_mean, interval
 from stages.lib.table import write_parquet
 
 Values = NDArray[np.float32] | NDArray[np.float64]
@@ -25,15 +25,6 @@ SCHEMA = pa.schema(
 )
 FEWEST_PEOPLE = 10
 """Of a band; with fewer its misses are those of single people, whose pairs hang together."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A false non-match rate that was not measured but read from bands, with its 95 % interval."""
-
-    fnmr: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class QualityBands:
         """95 % interval of each band's FNMR."""
         return [interval(self.replicates[:, band]) for band in range(len(self.fnmr))]
 
-    def expected(self, quality: Values) -> Expected:
+    def expected(self, quality: Values) -> Estimate:
         """FNMR to expect of probes of these qualities.
 
         Args:
@@ -71,7 +62,7 @@ class QualityBands:
         """
         return self._expected(self._shares(quality))
 
-    def change(self, quality: Values, reference: Values) -> Expected:
+    def change(self, quality: Values, reference: Values) -> Estimate:
         """What FNMR is to be expected with these qualities, less what is with those of the reference.
 
         The interval is of the difference: both sides are read from the same bands.
@@ -86,10 +77,10 @@ class QualityBands:
             raise ConfigError("no faces, or one whose quality is not a number: nothing is to be expected of them")
         return np.bincount(self.of(quality), minlength=len(self.fnmr)) / len(quality)
 
-    def _expected(self, shares: NDArray[np.float64]) -> Expected:
+    def _expected(self, shares: NDArray[np.float64]) -> Estimate:
         # a resample that drew nobody of a band says nothing of it; the figure of all people stands in
         drawn: Replicates = np.where(np.isnan(self.replicates), self.fnmr, self.replicates) @ shares
-        return Expected(float(self.fnmr @ shares), *interval(drawn))
+        return Estimate(float(self.fnmr @ shares), *interval(drawn))
 
 
 def save_bands(bands: QualityBands, path: Path) -> None:

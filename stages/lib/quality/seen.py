@@ -8,17 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from stages.lib.codec import decode
+from stages.lib.deploy.ask import BATCH, ask, joined
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.runtime import Runtime
-from stages.lib.table import Table
-
-BATCH = 64
-TEST = ds.field("split") == "test"
+from stages.lib.table import TEST, Table
 
 
 @dataclass(frozen=True)
@@ -61,13 +57,10 @@ def look(table: Table, columns: Sequence[str], model: FaceModel, runtime: Runtim
     total = table.read([columns[0]], TEST).num_rows
     if not total:
         raise ConfigError(f"{table.path} has no test face to profile; raise `ingest.test_fraction`")
-    rows, vectors = [], []
-    batches = table.scan([*columns, "image"], TEST, BATCH)
-    for batch in runtime.progress(batches, what, "batches", total=-(-total // BATCH)):
-        found = model.inspect(np.stack([decode(image.as_py()) for image in batch["image"]]))
-        said = {"norm": found.norms}
-        said |= {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
-        said |= {} if found.quality is None else {"quality": found.quality}
-        rows.append(pa.Table.from_batches([batch]).select(columns).to_pandas().assign(**said))
-        vectors.append(found.embeddings)
-    return Seen(pd.concat(rows, ignore_index=True), np.concatenate(vectors))
+    asked = ask(table, columns, TEST, [model])
+    rows, answers = zip(*runtime.progress(asked, what, "batches", total=-(-total // BATCH)), strict=True)
+    found = joined([answer for (answer,) in answers])
+    said = {"norm": found.norms}
+    said |= {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
+    said |= {} if found.quality is None else {"quality": found.quality}
+    return Seen(pa.Table.from_batches(rows).to_pandas().assign(**said), found.embeddings)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from stages.lib.deploy.session import Inspection
@@ -19,9 +18,7 @@ from stages.lib.report.inspections import InspectionCache
 from stages.lib.report.transfer import inspect_transfers
 from stages.lib.report.trial import Measurement
 from stages.lib.runtime import Runtime
-from stages.lib.table import Table
-
-TEST = ds.field("split") == "test"
+from stages.lib.table import TEST, Table
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.lib.metrics.bootstrap import bootstrap_mean, interval
-from stages.lib.report.pool import Estimate
+from stages.lib.metrics.bootstrap import Estimate, bootstrap_mean, interval
 from stages.lib.report.trial import Trial
 
 BANDS = 4

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from stages.lib.metrics.bootstrap import Estimate
 from stages.lib.report.conditions import CLEAN
 from stages.lib.report.discard import GROUPS, TECHNIQUES
 from stages.lib.report.findings import Findings
-from stages.lib.report.pool import Estimate
 from stages.lib.report.style import GREEN, VERMILION, Stroke, Theme, strokes
 from stages.lib.report.words import condition_label, operator_label
 

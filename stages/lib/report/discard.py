@@ -9,10 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.lib.degrade.registry import OPERATORS
 from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.bootstrap import bootstrap_mean
+from stages.lib.metrics.det import det_curve
 from stages.lib.metrics.edc import DiscardCurve, bootstrap_normalised_area, error_versus_discard, rank_correlation
-from stages.lib.metrics.verification import target_name, verification
+from stages.lib.metrics.verification import fnmr_at_fmr
 from stages.lib.report.conditions import CLEAN, Condition, Grid
 from stages.lib.report.trial import Measurement, Trial
 
@@ -26,8 +28,6 @@ ALIGNED: Final = "aligned"
 MISALIGNED: Final = "misaligned"
 GROUPS: Final = (ALIGNED, MISALIGNED)
 """Of conditions; the clean faces are in both."""
-ASKEW: Final = ("box_only", "misalignment", "wrong_landmarker")
-"""Degradations that leave the picture as it is and put the face askew in its frame."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def qualities_of(said: Inspection) -> dict[str, NDArray[np.float32]]:
 
 def groups_of(grid: Grid) -> dict[str, list[Condition]]:
     """Name of a group -> its degraded cells; a group without any is absent."""
-    askew = [cell for cell in grid.degraded if cell.operator in ASKEW]
-    groups = {ALIGNED: [cell for cell in grid.degraded if cell.operator not in ASKEW], MISALIGNED: askew}
+    groups: dict[str, list[Condition]] = {ALIGNED: [], MISALIGNED: []}
+    for cell in grid.degraded:
+        groups[MISALIGNED if OPERATORS[cell.operator].moves else ALIGNED].append(cell)
     return {name: cells for name, cells in groups.items() if cells}
 
 
@@ -90,15 +91,16 @@ def measure_discard(
         return {}, []
     pooled = np.concatenate([scores[name] for name in (CLEAN, *(cell.name for cell in grid.degraded))])
     every = np.tile(genuine, len(grid.degraded) + 1)
-    threshold = verification(pooled, every, fmr_targets=(fmr_target,))[f"threshold@{target_name(fmr_target)}"]
+    threshold = fnmr_at_fmr(det_curve(pooled, every), fmr_target).threshold
     found, curves = {}, []
     for group, cells in groups.items():
         mated = np.concatenate([scores[name][genuine] for name in (CLEAN, *(cell.name for cell in cells))])
         qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
         subject = np.tile(trial.subject[trial.protocol.left[genuine]], len(cells) + 1)
         pairs = Mated(mated.astype(np.float64), subject, threshold)
-        found[group] = _worth(pairs, qualities, trial)
-        curves += [Discard(t, group, error_versus_discard(pairs.scores, q, threshold)) for t, q in qualities.items()]
+        turned = {t: error_versus_discard(pairs.scores, q, threshold) for t, q in qualities.items()}
+        found[group] = _worth(pairs, qualities, turned, trial)
+        curves += [Discard(technique, group, curve) for technique, curve in turned.items()]
     return found, curves
 
 
@@ -111,16 +113,17 @@ class Mated:
     threshold: float
 
 
-def _worth(pairs: Mated, qualities: Mapping[str, NDArray[np.float64]], trial: Trial) -> Measurement:
+def _worth(
+    pairs: Mated, qualities: Mapping[str, NDArray[np.float64]], curves: Mapping[str, DiscardCurve], trial: Trial
+) -> Measurement:
     missed, drawn = pairs.scores < pairs.threshold, (pairs.subject, trial.weights)
     values = {"fnmr_undiscarded": float(missed.mean())}
     replicates = {"fnmr_undiscarded": bootstrap_mean(missed, *drawn)}
     for technique, quality in qualities.items():
-        curve = error_versus_discard(pairs.scores, quality, pairs.threshold)
-        values["resolved"] = float(curve.resolved)
+        values["resolved"] = float(curves[technique].resolved)
         areas = bootstrap_normalised_area(pairs.scores, quality, pairs.threshold, *drawn, LIMITS)
         for limit, area in zip(LIMITS, areas, strict=True):
-            values[f"{technique}_npauc@{limit:g}"] = curve.normalised_area(limit)
+            values[f"{technique}_npauc@{limit:g}"] = curves[technique].normalised_area(limit)
             replicates[f"{technique}_npauc@{limit:g}"] = area
         whole, correlations = rank_correlation(pairs.scores, quality, *drawn)
         values[f"{technique}_correlation"], replicates[f"{technique}_correlation"] = whole, correlations

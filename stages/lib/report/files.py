@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.lib.metrics.bootstrap import Estimate
 from stages.lib.report.conditions import ALL, BOTH
 from stages.lib.report.findings import Findings
-from stages.lib.report.pool import Difference, Estimate, single
+from stages.lib.report.pool import Difference, single
 
 Figures = dict[str, object]
 RESULTS = ("model", "seed", "condition", "operator", "severity", "metric", "value", "low", "high")

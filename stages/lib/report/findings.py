@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from stages.lib.metrics.bootstrap import Estimate
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import Band
 from stages.lib.report.candidates import Candidate
@@ -13,7 +14,7 @@ from stages.lib.report.conditions import CLEAN, DEGRADED, Grid, family_of, is_tr
 from stages.lib.report.curves import Curve
 from stages.lib.report.discard import GROUPS, Discard
 from stages.lib.report.lists import PairList
-from stages.lib.report.pool import Difference, Estimate, differences, pooled
+from stages.lib.report.pool import Difference, differences, pooled
 from stages.lib.report.trial import Measurement
 
 

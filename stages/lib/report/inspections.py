@@ -6,29 +6,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow.dataset as ds
 
-from stages.lib.codec import decode
+from stages.lib.deploy.ask import ask, inspect, joined, said
 from stages.lib.deploy.session import Inspection
 from stages.lib.fingerprint import code_version, fingerprint
 from stages.lib.geometry.template import SIZE
-from stages.lib.models.contract import Faces
 from stages.lib.models.embedder import Embedder
 from stages.lib.report.candidates import Candidate
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
-
-BATCH = 128  # faces decoded at once: with what was said of them, all that is held in memory
-
-
-@runtime_checkable
-class Inspector(Protocol):
-    """A model that says more than an embedding; `deploy.session.FaceModel` is one."""
-
-    def inspect(self, faces: Faces) -> Inspection: ...
 
 
 class InspectionCache:
@@ -72,7 +61,7 @@ class InspectionCache:
             parts = _ask(shard, where, [opened[models[n].identity] for n in missing])
             for n, part in zip(missing, parts, strict=True):
                 _save(files[n][index], part)
-        return [_joined([_load(file) for file in row]) for row in files]
+        return [joined([_load(file) for file in row]) for row in files]
 
     def prune(self) -> None:
         """Remove what models and tables said that are no longer in use."""
@@ -85,30 +74,17 @@ class InspectionCache:
 
 def _ask(rows: Table, where: ds.Expression, models: Sequence[Embedder]) -> list[Inspection]:
     nobody = np.empty((0, SIZE, SIZE, 3), np.uint8)  # a shard may hold none of the rows
-    parts = [[_inspected(model, nobody)] for model in models]
-    for batch in rows.scan(["image"], where, BATCH):
-        faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
-        for part, model in zip(parts, models, strict=True):
-            part.append(_inspected(model, faces))
-    return [_joined(part) for part in parts]
-
-
-def _inspected(model: Embedder, faces: Faces) -> Inspection:
-    return model.inspect(faces) if isinstance(model, Inspector) else Inspection(*model.embed(faces))
-
-
-def _joined(parts: Sequence[Inspection]) -> Inspection:
-    return Inspection(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in _given(parts[0])})
-
-
-def _given(inspection: Inspection) -> dict[str, Any]:
-    return {name: values for name, values in vars(inspection).items() if values is not None}
+    parts = [[inspect(model, nobody)] for model in models]
+    for _, found in ask(rows, ["face_id"], where, models):
+        for part, inspection in zip(parts, found, strict=True):
+            part.append(inspection)
+    return [joined(part) for part in parts]
 
 
 def _save(file: Path, inspection: Inspection) -> None:
     temporary = file.with_suffix(".tmp")
     with temporary.open("wb") as stream:
-        np.savez(stream, **_given(inspection))
+        np.savez(stream, **said(inspection))
     os.replace(temporary, file)  # a killed run leaves no half file
 
 

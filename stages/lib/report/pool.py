@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from stages.lib.metrics.bootstrap import interval, paired_difference
+from stages.lib.metrics.bootstrap import Estimate, interval, paired_difference
 from stages.lib.report.trial import NOT_RESAMPLED, Measurement
 
 Verdict = Literal["better", "worse", "unclear"]
 HIGH_IS_GOOD = ("tar@", "fdr", "rank1", "accuracy", "genuine_mean")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its 95 % interval; NaN ends where nothing was resampled."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)

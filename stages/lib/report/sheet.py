@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stages.lib.codec import Pixels, decode, decode_classes
 from stages.lib.report.style import Theme
-from stages.lib.table import Table
+from stages.lib.table import TEST, Table
 
 PEOPLE: Final = 8
 SHOTS: Final = 8
@@ -57,7 +57,7 @@ class Labelled:
 
 def read_people(aligned: Table, source: str = "cohort") -> list[list[Labelled]]:
     """The first shots of the first test people of a source whose faces come with every label; may be empty."""
-    where = (ds.field("source") == source) & (ds.field("split") == "test") & ds.field("segmentation").is_valid()
+    where = TEST & (ds.field("source") == source) & ds.field("segmentation").is_valid()
     rows = aligned.read(["subject_id", "name"], where)
     subjects = sorted(set(rows["subject_id"].to_pylist()))[:PEOPLE]
     if not subjects:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from stages.lib.metrics.bootstrap import Estimate
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import BANDS
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED
@@ -13,7 +14,7 @@ from stages.lib.report.discard import LIMITS, TECHNIQUES
 from stages.lib.report.files import COVER_FIGURES, headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.lists import PairList
-from stages.lib.report.pool import Estimate, Verdict, single, verdict
+from stages.lib.report.pool import Verdict, single, verdict
 from stages.lib.report.words import condition_label, metric_label, plain_span, points, span
 
 

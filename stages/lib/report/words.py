@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from stages.lib.metrics.bootstrap import Estimate
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED, POOLED, TRANSFER, YAW
-from stages.lib.report.pool import Difference, Estimate
+from stages.lib.report.pool import Difference
 
 _CONDITIONS: Final = {
     ALL: "clean, all test people",

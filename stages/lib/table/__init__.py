@@ -2,7 +2,7 @@
 
 from stages.lib.table.mapping import ShardResult, map_shards
 from stages.lib.table.reader import Table, TableError
-from stages.lib.table.schema import CORE, DEGRADATION, PAIRS, REJECTS, SHOWABLE, conform
+from stages.lib.table.schema import CORE, DEGRADATION, PAIRS, REJECTS, SHOWABLE, TEST, conform
 from stages.lib.table.writer import publish, reject_rows, write_parquet
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "PAIRS",
     "REJECTS",
     "SHOWABLE",
+    "TEST",
     "ShardResult",
     "Table",
     "TableError",

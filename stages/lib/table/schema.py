@@ -8,8 +8,12 @@ the reference profile and the drift monitor.
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 VERSION = 2
+
+TEST = ds.field("split") == "test"
+"""The rows of people whom nobody learns from, as a filter of `Table.scan` and `Table.read`."""
 
 SHOWABLE = frozenset({"orl", "cohort"})
 """Sources whose faces may stand in a report or travel with a model: ORL's volunteers, and people that were computed. A

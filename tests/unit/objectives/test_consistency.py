@@ -15,7 +15,7 @@ from stages.lib.losses.consistency import ConsistencyHead, class_weights, other_
 from stages.lib.objectives import Batch, Task, View, needs
 from stages.lib.objectives.consistency import Objective
 from stages.lib.training.data import FaceSet
-from tests.unit.conftest import DIM
+from tests.unit.conftest import DIM, student
 
 SETTINGS: dict[str, Any] = {
     "form": "A", "scale": 16.0, "margin": 0.4, "soft": 0.0, "relation": 0.0, "queue": 5, "trainable": False,
@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture
 def task(make_faces: Callable[..., FaceSet]) -> Task:
-    return Task(DIM, ((), ()), frozenset(), make_faces(count=12), steps=4, seed=0)
+    return Task(student(), make_faces(count=12), steps=4, seed=0)
 
 
 @pytest.fixture
@@ -69,4 +69,4 @@ def test_trainable_classes_start_at_the_teachers_and_learn(task: Task, batch: Ba
     (weights,) = learning.parameters()
     assert weights.grad is not None and weights.grad.abs().sum() > 0
     with pytest.raises(ConfigError, match="set the student's `embedding`"):
-        Objective(replace(task, embedding=DIM + 1), **SETTINGS)
+        Objective(replace(task, encoder=student(DIM + 1)), **SETTINGS)

@@ -11,14 +11,14 @@ import torch
 from stages.lib.errors import ConfigError
 from stages.lib.objectives import Batch, Objectives, Task, View
 from stages.lib.training.data import FaceSet
-from tests.unit.conftest import DIM
+from tests.unit.conftest import DIM, student
 
 IDENTITY = {"weight": 2.0, "head": "arcface", "scale": 16.0, "margin": 0.2, "sigma": 0.05}
 
 
 @pytest.fixture
 def task(make_faces: Callable[..., FaceSet]) -> Task:
-    return Task(DIM, ((), ()), frozenset(), make_faces(count=6), steps=1, seed=0)
+    return Task(student(), make_faces(count=6), steps=1, seed=0)
 
 
 def batch_of(task: Task, done: float = 0.0) -> Batch:
@@ -58,4 +58,4 @@ def test_what_cannot_be_trained_is_refused(task: Task) -> None:
     with pytest.raises(ConfigError, match="at least one objective"):
         Objectives({"template": {"weight": 0.0}}, task)
     with pytest.raises(ConfigError, match=rf"length {DIM}.*set the student's `embedding` to {DIM}"):
-        Objectives({"template": {"weight": 1.0}}, replace(task, embedding=512))
+        Objectives({"template": {"weight": 1.0}}, replace(task, encoder=student(512)))

@@ -14,11 +14,11 @@ from stages.lib.errors import ConfigError
 from stages.lib.objectives import Batch, Task, View
 from stages.lib.objectives.occlusion import Objective
 from stages.lib.training.data import FaceSet
-from tests.unit.conftest import DIM
+from tests.unit.conftest import student
 
 
 def test_golden_value_and_unknown_pixels_count_as_bare(make_faces: Callable[..., FaceSet]) -> None:
-    task = Task(DIM, ((), ()), frozenset({"occlusion"}), make_faces(count=2), steps=1, seed=0)
+    task = Task(student(occlusion=True), make_faces(count=2), steps=1, seed=0)
     parses = torch.full((1, 112, 112), UNKNOWN, dtype=torch.uint8)
     parses[:, :, 56:] = int(Label.SKIN)
     parses[:, :16, :16] = int(COVERS[0])  # the first of 7 x 7 cells, whole
@@ -35,4 +35,4 @@ def test_golden_value_and_unknown_pixels_count_as_bare(make_faces: Callable[...,
     loss.backward()
     assert logits.grad is not None and (logits.grad.ravel()[2:] > 0).all()
     with pytest.raises(ConfigError, match="without the head"):
-        Objective(replace(task, heads=frozenset()))
+        Objective(replace(task, encoder=student()))

@@ -14,7 +14,7 @@ from stages.lib.errors import ConfigError
 from stages.lib.objectives import Batch, Objectives, Task, View, heads
 from stages.lib.objectives.quality import Objective
 from stages.lib.training.data import FaceSet
-from tests.unit.conftest import DIM
+from tests.unit.conftest import DIM, student
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def task(make_faces: Callable[..., FaceSet]) -> Task:
     """Two people with two pictures each, and a third one with one."""
     faces = make_faces(count=6)
     fewer = replace(faces, labels=faces.labels[:5], templates=faces.templates[:5])
-    return Task(DIM, ((), ()), frozenset({"quality"}), fewer, steps=1, seed=0)
+    return Task(student(quality="pair"), fewer, steps=1, seed=0)
 
 
 @pytest.mark.parametrize("technique", ["cr_fiqa", "pair"])
@@ -58,9 +58,9 @@ def test_the_student_is_built_with_the_head_that_the_term_trains(task: Task) -> 
     assert heads(settings) == {"quality": "pair"}
     assert set(Objectives(settings, task).terms) == {"quality", "template"}
     with pytest.raises(ConfigError, match="without the head"):
-        Objective(replace(task, heads=frozenset()), "pair")
+        Objective(replace(task, encoder=student()), "pair")
     with pytest.raises(ConfigError, match="length"):
-        Objective(replace(task, embedding=512), "pair")
+        Objective(replace(task, encoder=student(512, quality="pair")), "pair")
     alone = replace(task.faces, labels=task.faces.labels[::2], templates=task.faces.templates[::2])
     with pytest.raises(ConfigError, match="nobody to learn from has two faces"):
         Objective(replace(task, faces=alone), "pair")
@@ -81,7 +81,7 @@ def test_how_many_pictures_a_person_has_does_not_tell() -> None:
     )
     batch = Batch(torch.arange(len(labels)), torch.empty(0), labels, templates, draw)
     for technique in ("cr_fiqa", "pair"):
-        term = Objective(Task(64, ((), ()), frozenset({"quality"}), faces, steps=1, seed=0), technique)
+        term = Objective(Task(student(64, quality="pair"), faces, steps=1, seed=0), technique)
         target = term.target(templates, batch)
         assert target[:200].mean().item() == pytest.approx(
             target[200:].mean().item(), abs=0.03

@@ -14,7 +14,7 @@ from stages.lib.objectives import Batch, Task, View
 from stages.lib.objectives.selective import ADAPTER, SELECTION, Objective
 from stages.lib.selection.graph import Kind, SelectionSettings, select
 from stages.lib.training.data import FaceSet
-from tests.unit.conftest import DIM
+from tests.unit.conftest import DIM, student
 
 Make = Callable[..., FaceSet]
 
@@ -22,7 +22,7 @@ Make = Callable[..., FaceSet]
 def test_the_choice_is_the_graphs_and_others_get_no_gradient(make_faces: Make) -> None:
     torch.manual_seed(0)
     faces = make_faces(count=20)
-    task = Task(8, ((), ()), frozenset(), faces, steps=1, seed=3)
+    task = Task(student(8), faces, steps=1, seed=3)
     term = Objective(task, keep="graph", keep_ratio=0.5, gamma=1.0, beta=0.1)
     chosen = select(faces.templates, faces.labels, SelectionSettings(0.5))
     rows, raw = torch.arange(20), torch.randn(20, 8, requires_grad=True)
@@ -43,13 +43,13 @@ def test_a_control_keeps_as_many_as_neighbours_let_the_graph_keep(make_faces: Ma
     faces = make_faces(count=20)
     graph = select(faces.templates, faces.labels, SelectionSettings(0.6, beta=5.0))
     assert graph.ratio != 0.6
-    term = Objective(Task(8, ((), ()), frozenset(), faces, 1, 3), keep=keep, keep_ratio=0.6, gamma=1.0, beta=5.0)
+    term = Objective(Task(student(8), faces, 1, 3), keep=keep, keep_ratio=0.6, gamma=1.0, beta=5.0)
     assert term.kept.float().mean().item() == pytest.approx(graph.ratio)
 
 
 def test_the_choice_and_the_adapter_stay_beside_the_student(make_faces: Make) -> None:
     faces = make_faces(count=20)
-    term = Objective(Task(8, ((), ()), frozenset(), faces, 1, 3), keep="random", keep_ratio=0.6, gamma=1.0, beta=0.1)
+    term = Objective(Task(student(8), faces, 1, 3), keep="random", keep_ratio=0.6, gamma=1.0, beta=0.1)
     files = dict(term.artefacts())
     selection = files[SELECTION]
     assert selection["face_id"].to_pylist() == list(faces.ids)

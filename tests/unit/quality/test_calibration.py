@@ -41,14 +41,14 @@ def test_what_is_expected_of_the_faces_themselves_is_what_was_measured(pairs: tu
     quality, missed, *_ = pairs
     bands = calibrate(*pairs, count=10)
     whole = bands.expected(quality)
-    assert whole.fnmr == pytest.approx(missed.mean())
-    assert whole.low < whole.fnmr < whole.high
+    assert whole.value == pytest.approx(missed.mean())
+    assert whole.low < whole.value < whole.high
     same = bands.change(quality, quality)
-    assert (same.fnmr, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     worse = bands.change(quality * 0.5, quality)
-    assert 0 < worse.low < worse.fnmr < worse.high
+    assert 0 < worse.low < worse.value < worse.high
     lowest = bands.expected(np.array([-1.0]))
-    assert lowest.fnmr == bands.fnmr[0] and bands.intervals()[0] == (lowest.low, lowest.high)
+    assert lowest.value == bands.fnmr[0] and bands.intervals()[0] == (lowest.low, lowest.high)
 
 
 @given(st.lists(st.integers(0, 3), min_size=40, max_size=120), st.integers(1, 12))

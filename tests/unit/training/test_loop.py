@@ -39,7 +39,7 @@ class Run:
     def __init__(self, faces: FaceSet, checkpoint: Path, runtime: Runtime, settings: dict | None = None) -> None:
         torch.manual_seed(3)
         self.encoder = build_encoder("test_efficientnet", DIM, 32)
-        task = Task(DIM, self.encoder.taps, frozenset(), faces, steps_per_epoch(len(faces), RECIPE.batch), RECIPE.seed)
+        task = Task(self.encoder, faces, steps_per_epoch(len(faces), RECIPE.batch), RECIPE.seed)
         self.objectives = Objectives(settings or BOTH, task)
         self.faces, self.checkpoint, self.runtime = faces, checkpoint, runtime
 
