@@ -1,4 +1,4 @@
-"""Identity classification with a margin: ArcFace, CosFace and their elastic forms."""
+"""Identity classification with a margin: ArcFace, CosFace, their elastic forms, and MagFace."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ Penalty = Callable[[Tensor, Tensor], Tensor]
 
 
 class Kind(NamedTuple):
-    """How a head lowers the cosine of the true class, whether its margins are drawn, and whether then ranked."""
+    """How a head lowers the cosine of the true class; whether margins are drawn, then ranked, or grow with length."""
 
     penalty: Penalty
     elastic: bool = False
     ranked: bool = False
+    magnitude: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -46,7 +47,24 @@ KINDS: dict[str, Kind] = {
     "elastic_cos": Kind(additive, elastic=True),
     "elastic_arc_plus": Kind(angular, elastic=True, ranked=True),
     "elastic_cos_plus": Kind(additive, elastic=True, ranked=True),
+    "magface": Kind(angular, magnitude=True),
 }
+
+SHORTEST, LONGEST = 10.0, 110.0  # lengths of embeddings that MagFace tells apart
+STEEPNESS = 0.0035  # radians of margin for each unit of length
+PULL = 35.0 / 64.0  # of what rewards length, for each unit of the scale: 35 at the paper's 64
+
+
+def magnitude_margins(raw: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """MagFace: (N,) margins m(a) that grow with the length a of (N, D) raw embeddings, and (N,) g(a), least at 110.
+
+    m(a) = least + .0035 (a - 10) and g(a) = a / 110^2 + 1 / a, for a in 10..110; gradients reach the length through
+    both. A face that is easily told apart can pay a larger margin for a smaller g: its length becomes its quality.
+
+    Source: MagFace, Meng et al., CVPR 2021.
+    """
+    length = raw.norm(dim=1).clamp(SHORTEST, LONGEST)
+    return least + STEEPNESS * (length - SHORTEST), length / LONGEST**2 + 1.0 / length
 
 
 def furthest_pays_most(margins: Tensor, cosine: Tensor) -> Tensor:
@@ -115,14 +133,16 @@ class MarginHead(nn.Module):
         classes: number C of training subjects.
         kind: a key of `KINDS`; `sigma` matters to the elastic kinds only.
         scale: s, the factor of all logits.
-        margin: m; the papers use 0.50 for the angular kinds and 0.35 for the cosine kinds.
+        margin: m; the papers use 0.50 for the angular kinds, 0.35 for the cosine kinds, and 0.45 for faces of least
+            length in `magface`.
         sigma: standard deviation of the drawn margins; the paper uses 0.05 for the elastic kinds, 0.0175 for
             `elastic_arc_plus` and 0.02 for `elastic_cos_plus`.
 
     Raises:
         ConfigError: the kind is unknown.
 
-    Sources: ArcFace, arXiv 1801.07698; CosFace, arXiv 1801.09414; ElasticFace, arXiv 2109.09416.
+    Sources: ArcFace, arXiv 1801.07698; CosFace, arXiv 1801.09414; ElasticFace, arXiv 2109.09416;
+    MagFace, arXiv 2103.06627.
     """
 
     def __init__(
@@ -137,7 +157,7 @@ class MarginHead(nn.Module):
         super().__init__()
         if kind not in KINDS:
             raise ConfigError(f"margin head {kind!r} is unknown: choose one of {', '.join(KINDS)}")
-        self.penalty, elastic, self.ranked = KINDS[kind]
+        self.penalty, elastic, self.ranked, self.magnitude = KINDS[kind]
         self.scale, self.margin, self.sigma = scale, margin, sigma if elastic else 0.0
         self.weight = nn.Parameter(torch.empty(classes, embedding))
         nn.init.normal_(self.weight, std=0.01)
@@ -159,6 +179,10 @@ class MarginHead(nn.Module):
             lengths = self.weight.float().norm(dim=1).clamp(min=1e-12)
             cosine = F.linear(F.normalize(raw.float()), self.weight.float()) / lengths
             cosine = cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)
+            if self.magnitude:
+                margins, reward = magnitude_margins(raw.float(), self.margin)
+                loss = margin_loss(cosine, labels, margins, self.penalty, self.scale)
+                return loss + PULL * self.scale * reward.mean()
             margins = self.margins(len(labels), raw.device, generator)
             if self.ranked:
                 margins = furthest_pays_most(margins, cosine.gather(1, labels[:, None])[:, 0])

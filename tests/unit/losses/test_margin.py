@@ -8,9 +8,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
-from stages.lib.losses.margin import KINDS, MarginHead, additive, angular, furthest_pays_most, margin_loss
+from stages.lib.losses.margin import (
+    KINDS,
+    MarginHead,
+    additive,
+    angular,
+    furthest_pays_most,
+    magnitude_margins,
+    margin_loss,
+)
 
-ANGULAR = {"arcface", "elastic_arc", "elastic_arc_plus"}
+ANGULAR = {"arcface", "elastic_arc", "elastic_arc_plus", "magface"}
 
 
 def loss_in_loops(raw: Tensor, centres: Tensor, labels: Tensor, margins: Tensor, kind: str, scale: float) -> float:
@@ -49,7 +57,12 @@ def test_head_equals_the_plain_loops(kind: str) -> None:
     drawn = head.margins(len(labels), raw.device, torch.Generator().manual_seed(7))
     if kind.endswith("plus"):
         drawn = ranked_in_loops(raw, head.weight.detach(), labels, drawn)
+    lengths = [min(max(float(sample.norm()), 10.0), 110.0) for sample in raw]
+    if kind == "magface":
+        drawn = torch.tensor([0.4 + 0.0035 * (length - 10) for length in lengths])
     expected = loss_in_loops(raw, head.weight.detach(), labels, drawn, kind, 16.0)
+    if kind == "magface":
+        expected += 35 * 16 / 64 * sum(length / 110**2 + 1 / length for length in lengths) / len(lengths)
 
     loss = head(raw, labels, torch.Generator().manual_seed(7))
 
@@ -142,6 +155,19 @@ def test_angular_margin_is_literal_beyond_pi() -> None:
     target = angular(torch.cos(torch.tensor([math.pi - 0.5, math.pi - 0.1])), torch.tensor(0.5))
     assert target.tolist() == pytest.approx([-1.0, math.cos(math.pi + 0.4)], abs=1e-5)
     assert target[1] > target[0]
+
+
+def test_golden_values_of_magface_and_length_that_learns() -> None:
+    raw = torch.zeros(3, 4)
+    raw[:, 0] = torch.tensor([60.0, 3.0, 500.0])
+    margins, reward = magnitude_margins(raw, 0.45)
+    assert margins.tolist() == pytest.approx([0.625, 0.45, 0.8])
+    assert reward[0].item() == pytest.approx(0.021625, abs=1e-6)
+    assert reward[2] < reward[0] < reward[1]
+    raw, labels = batch()
+    raw = (20 * F.normalize(raw)).requires_grad_()
+    MarginHead(8, 5, "magface", margin=0.45)(raw, labels).backward()
+    assert raw.grad is not None and ((raw.grad * raw).sum(dim=1).abs() > 0).all()  # along the embedding: its length
 
 
 def test_labels_of_a_byte_serve_every_kind() -> None:
