@@ -119,7 +119,9 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     }
     metrics = {k: v for k, v in history[-1].items() if k.startswith(("val_", "miou_"))}
     folder = job.workspace / "done" / f"seed-{seed}"
-    spec = ModelSpec(architecture=encoder.architecture, provenance=provenance, metrics=metrics)
+    spec = ModelSpec(
+        architecture=encoder.architecture, objectives=tuple(job.objectives), provenance=provenance, metrics=metrics
+    )
     save_model(folder, encoder.cpu(), spec)
     for file, rows in objectives.artefacts():
         pq.write_table(rows, folder / file)

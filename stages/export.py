@@ -131,6 +131,7 @@ def _contract(name: str, seed: str, encoder: FaceEncoder, spec: ModelSpec, table
         name,
         version=f"{seed}-{spec.weights_sha256[:12]}",
         licence=f"of the faces: {', '.join(licences)}; where a teacher took part, its licence holds as well",
+        objectives=spec.objectives,
         hashes={**spec.provenance, "weights": spec.weights_sha256, "aligned": table.content_id},
     )
 

@@ -58,7 +58,7 @@ StudentName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]  # a folder, an
 Mover = Annotated[str, Field(pattern=f"^({'|'.join(MOVERS)})$")]
 Operator = Annotated[str, Field(pattern=f"^({'|'.join(SEVERITIES)})$")]
 Covariate = Annotated[str, Field(pattern=f"^({'|'.join(COVARIATES)})$")]
-Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus"]
+Head = Literal["arcface", "cosface", "elastic_arc", "elastic_cos", "elastic_arc_plus", "elastic_cos_plus", "magface"]
 Stride = Literal[8, 16, 32]
 SourceKind = Literal["cohort", "orl", "folder", "lfw", "fasseg", "rec", "bin"]
 ContractName = Literal["raw_rgb", "raw_bgr", "unit_rgb", "symmetric_rgb", "lightqnet"]
@@ -207,7 +207,7 @@ class Term(Section):
 class Identity(Term):
     head: Head = Field(description="the margin loss over the training people")
     scale: Positive = Field(description="of the cosines before the softmax")
-    margin: Weight = Field(description="radians for arcface, cosine for cosface")
+    margin: Weight = Field(description="radians for arcface, cosine for cosface; of magface, for faces of least length")
     sigma: Weight = Field(description="spread of the elastic margins")
 
 
@@ -297,8 +297,9 @@ class Occlusion(Term):
 
 
 class Quality(Term):
-    technique: Literal["cr_fiqa", "pair"] = Field(
-        description="what is learnt: CR-FIQA's certainty ratio, or LightQNet's label beside the person's other pictures"
+    technique: Literal["cr_fiqa", "pair", "teacher_pair"] = Field(
+        description="what is learnt: CR-FIQA's certainty ratio, LightQNet's label beside the person's other "
+        "pictures, or that label of the teacher's embeddings of what is shown (teach.variants)"
     )
 
 
@@ -426,15 +427,19 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _form_b_has_its_templates(self) -> Params:
+    def _the_teacher_sees_what_is_shown(self) -> Params:
         for name, student in self.students.items():
-            term = student.objectives.consistency
-            asked = term is not None and term.weight > 0 and term.form == "B"
-            if asked and (self.distill.fresh or not self.teach.variants):
-                raise ValueError(
-                    f"students.{name}: consistency of form B asks the teacher about the training variants: set "
-                    "teach.variants to true and distill.fresh to false"
-                )
+            terms = student.objectives.active()
+            asked = {
+                "consistency of form B": terms.get("consistency", {}).get("form") == "B",
+                "quality by teacher_pair": terms.get("quality", {}).get("technique") == "teacher_pair",
+            }
+            for what in (what for what, wanted in asked.items() if wanted):
+                if self.distill.fresh or not self.teach.variants:
+                    raise ValueError(
+                        f"students.{name}: {what} asks the teacher about the training variants: set "
+                        "teach.variants to true and distill.fresh to false"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -149,7 +149,9 @@ def test_what_is_chosen_stays_beside_the_student_and_what_is_covered_ships(
     chosen = pq.read_table(folder / "selection.parquet")
     trained = inputs.aligned.read(["face_id"], ds.field("split") == "train")
     assert chosen["face_id"].to_pylist() == trained["face_id"].to_pylist()
-    assert load_model(folder)[0].architecture.occlusion
+    encoder, spec = load_model(folder)
+    assert encoder.architecture.occlusion
+    assert spec.objectives == ("identity", "selective", "occlusion")
 
 
 def test_faces_may_be_degraded_anew_at_every_step(

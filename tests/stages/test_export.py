@@ -44,6 +44,7 @@ def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
     assert shipped == (out / "replicas" / "seed-2.onnx").read_bytes()
     assert about["bytes"] == len(shipped)
     assert about["contract"]["hashes"]["aligned"] == aligned.content_id
+    assert about["contract"]["objectives"] == ["identity"]
     assert min(figures["min_cosine"] for figures in about["parity"].values()) > PARAMS.min_cosine
     small = FaceModel(out / "model.int8.onnx")
     assert small.contract.version == f"{about['contract']['version']}-int8"

@@ -107,6 +107,11 @@ INVALID: dict[str, tuple[str, Any, str]] = {
         "B",
         r"students\.unified: consistency of form B .*teach\.variants",
     ),
+    "another model's quality without its templates": (
+        "students.unified.objectives.quality.technique",
+        "teacher_pair",
+        r"students\.unified: quality by teacher_pair .*teach\.variants",
+    ),
     "a term that never begins": ("students.unified.objectives.template.start", 1.0, r"template: .*end after"),
     "a term that never rises": ("students.unified.objectives.template.ramp", 1.5, r"template\.ramp: .*less than or"),
     "unknown int8 student": ("evaluate.int8", ["nobody"], r"evaluate\.int8 names no student"),

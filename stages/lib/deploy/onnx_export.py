@@ -40,7 +40,14 @@ class ServedEncoder(nn.Module):
         return (raw / norm.clamp_min(_TINY)[:, None], norm, *map(torch.sigmoid, heads))
 
 
-def served_contract(encoder: FaceEncoder, name: str, version: str, licence: str, hashes: dict[str, str]) -> Contract:
+def served_contract(
+    encoder: FaceEncoder,
+    name: str,
+    version: str,
+    licence: str,
+    hashes: dict[str, str],
+    objectives: tuple[str, ...] = (),
+) -> Contract:
     """Contract of the file that `export_encoder` makes of an encoder; the arguments are `Contract`'s fields."""
     occlusion, quality = None, None
     if encoder.architecture.occlusion:
@@ -57,6 +64,7 @@ def served_contract(encoder: FaceEncoder, name: str, version: str, licence: str,
         outputs=("embedding", "norm", *(name for name, head in heads.items() if head is not None)),
         occlusion=occlusion,
         quality=quality,
+        objectives=objectives,
         licence=licence,
         hashes=hashes,
     )

@@ -160,10 +160,12 @@ def error_versus_discard_refitted(
     if not 0.0 <= fmr < 1.0:
         raise ValueError(f"fmr is {fmr}: give a share of at least 0 and below 1")
     ranked = np.sort(np.concatenate([quality, impostor_quality]))
+    order = np.argsort(-impostor)  # once: those that are left stay in this order
+    likest, quality_of_likest = impostor[order], impostor_quality[order]
     points = []
     for fraction in PAPER_FRACTIONS:
         worst_kept = ranked[int(fraction * len(ranked) + 1e-9)]
-        own, other = mated[quality >= worst_kept], np.sort(impostor[impostor_quality >= worst_kept])[::-1]
+        own, other = mated[quality >= worst_kept], likest[quality_of_likest >= worst_kept]
         if not (len(own) and len(other)):
             break
         threshold = other[min(int(fmr * len(other) + 1e-9), len(other) - 1)]

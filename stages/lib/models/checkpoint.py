@@ -28,6 +28,7 @@ class ModelSpec(BaseModel):
         input: what the network takes.
         parameters: learnable weights; filled in by `save_model`.
         weights_sha256: of the weights file; filled in by `save_model`.
+        objectives: that it was trained for, by name.
         provenance: hashes of data, params and code, by name.
         metrics: what training measured, by name.
     """
@@ -38,6 +39,7 @@ class ModelSpec(BaseModel):
     input: InputContract = ENCODER_INPUT
     parameters: int = 0
     weights_sha256: str = ""
+    objectives: tuple[str, ...] = ()
     provenance: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from stages.lib.geometry.template import ARCFACE_TEMPLATE, SIZE
 Faces = NDArray[np.uint8]
 OcclusionMaps = NDArray[np.float32]
 Point = tuple[float, float]
-Technique = Literal["cr_fiqa", "pair"]
+Technique = Literal["cr_fiqa", "pair", "teacher_pair"]
 
 _TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)
 
@@ -130,7 +130,8 @@ class QualityContract(BaseModel):
     """What the output `quality` says: a number (N,) of float32 in 0..1 beside each embedding; high is good.
 
     Attributes:
-        technique: whose score the model has learnt to give; see `stages.lib.objectives.quality`.
+        technique: whose score the model has learnt to give; see `stages.lib.objectives.quality`. That of
+            `teacher_pair` is of the teacher's embeddings and not of the model's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -154,6 +155,8 @@ class Contract(BaseModel):
         quality: what that output says; empty without it.
         thresholds: by false match rate (`"1e-3"`), on clean faces of validation people: they hold for faces
             like those. A rate that these people were too few to show is absent.
+        objectives: what the weights were trained for, by the names of `stages.lib.objectives`; `alignment` among them
+            says that AI-KD has taught the quality to hold where a detector errs.
         licence: of the weights.
         hashes: SHA-256 or content id of what the model was made from, by name.
     """
@@ -170,6 +173,7 @@ class Contract(BaseModel):
     occlusion: OcclusionContract | None = None
     quality: QualityContract | None = None
     thresholds: dict[str, Threshold] = Field(default_factory=dict)
+    objectives: tuple[str, ...] = ()
     licence: str
     hashes: dict[str, str] = Field(default_factory=dict)
 

@@ -14,9 +14,7 @@ from stages.lib.metrics.parsing import confusion, mean_iou
 from stages.lib.models.parser import FaceParser
 from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View
-from stages.lib.training.data import FaceSet, class_pixels
-
-BATCH = 128
+from stages.lib.training.data import FaceSet, as_seen, class_pixels
 
 
 class Objective(Term):
@@ -59,9 +57,7 @@ class Objective(Term):
         total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         assert faces.parses is not None
         known = (faces.parses[: len(faces)] != UNKNOWN).any(axis=(1, 2)).nonzero()[0]
-        for start in range(0, len(known), BATCH):
-            rows = known[start : start + BATCH]
-            images = torch.from_numpy(faces.images[rows]).to(device).permute(0, 3, 1, 2).float().div_(255)
+        for rows, images in as_seen(faces, known, str(device)):
             logits = self.decoder(encoder.with_features(images)[1])
             truth = resample_labels(torch.from_numpy(faces.parses[rows]).to(device), *logits.shape[2:])
             total += confusion(logits.argmax(1), truth, classes)

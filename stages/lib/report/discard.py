@@ -13,7 +13,13 @@ from stages.lib.degrade.registry import OPERATORS
 from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.bootstrap import bootstrap_mean
 from stages.lib.metrics.det import det_curve
-from stages.lib.metrics.edc import DiscardCurve, bootstrap_normalised_area, error_versus_discard, rank_correlation
+from stages.lib.metrics.edc import (
+    DiscardCurve,
+    bootstrap_normalised_area,
+    error_versus_discard,
+    error_versus_discard_refitted,
+    rank_correlation,
+)
 from stages.lib.metrics.verification import fnmr_at_fmr
 from stages.lib.report.conditions import CLEAN, Condition, Grid
 from stages.lib.report.trial import Measurement, Trial
@@ -24,6 +30,8 @@ TECHNIQUES: Final = ("quality", "norm")
 """All that a model may say itself of how good a face is."""
 LIMITS: Final = (0.2, 0.3)
 """Fractions up to which the partial area is taken."""
+REFITTED: Final = 0.3
+"""Likewise, of variant B."""
 ALIGNED: Final = "aligned"
 MISALIGNED: Final = "misaligned"
 GROUPS: Final = (ALIGNED, MISALIGNED)
@@ -66,7 +74,7 @@ def measure_discard(
     trial: Trial,
     fmr_target: float,
 ) -> tuple[dict[str, Measurement], list[Discard]]:
-    """Error versus discard (variant A) of every technique in every group of conditions.
+    """Error versus discard (variant A; of B the area alone) of every technique in every group of conditions.
 
     One threshold for all groups, from all pairs of the clean faces and of all cells. The mated pairs of a group are
     those of its cells and of the clean faces: whether a quality tells good faces from bad ones shows where both are.
@@ -82,7 +90,8 @@ def measure_discard(
     Returns:
         Group -> `fnmr_undiscarded`, `resolved` (1 where enough pairs miss for the areas to mean something), for each
         technique `<technique>_npauc@<limit>` (normalised partial areas) and `<technique>_correlation` (Spearman's, of
-        a mated pair's quality with its score), and `beyond_<technique>_npauc@<limit>`, the area of the model's own
+        a mated pair's quality with its score), `<technique>_npauc_refitted@0.3` (of variant B, whose threshold follows
+        the pairs that are left; not resampled), and `beyond_<technique>_npauc@<limit>`, the area of the model's own
         quality less that of another technique; and the curves.
     """
     genuine = trial.protocol.genuine
@@ -94,39 +103,57 @@ def measure_discard(
     threshold = fnmr_at_fmr(det_curve(pooled, every), fmr_target).threshold
     found, curves = {}, []
     for group, cells in groups.items():
-        mated = np.concatenate([scores[name][genuine] for name in (CLEAN, *(cell.name for cell in cells))])
+        pairs = _pairs(scores, cells, trial, (threshold, fmr_target))
         qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
-        subject = np.tile(trial.subject[trial.protocol.left[genuine]], len(cells) + 1)
-        pairs = Mated(mated.astype(np.float64), subject, threshold)
-        turned = {t: error_versus_discard(pairs.scores, q, threshold) for t, q in qualities.items()}
+        turned = {
+            t: error_versus_discard(pairs.scores[pairs.mated], quality[pairs.mated], threshold)
+            for t, quality in qualities.items()
+        }
         found[group] = _worth(pairs, qualities, turned, trial)
         curves += [Discard(technique, group, curve) for technique, curve in turned.items()]
     return found, curves
 
 
 @dataclass(frozen=True)
-class Mated:
-    """(P,) scores of mated pairs, (P,) whose each is, and the threshold that they must reach."""
+class Pairs:
+    """Of a group: (P,) scores, whether each pair is mated, whose each of the M mated ones is, the threshold that these
+    must reach, and the false match rate that it is set at."""
 
     scores: NDArray[np.float64]
+    mated: NDArray[np.bool_]
     subject: NDArray[np.int64]
     threshold: float
+    fmr: float
+
+
+def _pairs(
+    scores: Mapping[str, NDArray[np.float32]], cells: Sequence[Condition], trial: Trial, set_at: tuple[float, float]
+) -> Pairs:
+    genuine, repeats = trial.protocol.genuine, len(cells) + 1
+    given = np.concatenate([scores[name] for name in (CLEAN, *(cell.name for cell in cells))])
+    subject = np.tile(trial.subject[trial.protocol.left[genuine]], repeats)
+    return Pairs(given.astype(np.float64), np.tile(genuine, repeats), subject, *set_at)
 
 
 def _worth(
-    pairs: Mated, qualities: Mapping[str, NDArray[np.float64]], curves: Mapping[str, DiscardCurve], trial: Trial
+    pairs: Pairs, qualities: Mapping[str, NDArray[np.float64]], curves: Mapping[str, DiscardCurve], trial: Trial
 ) -> Measurement:
-    missed, drawn = pairs.scores < pairs.threshold, (pairs.subject, trial.weights)
+    mated, drawn = pairs.scores[pairs.mated], (pairs.subject, trial.weights)
+    missed = mated < pairs.threshold
     values = {"fnmr_undiscarded": float(missed.mean())}
     replicates = {"fnmr_undiscarded": bootstrap_mean(missed, *drawn)}
     for technique, quality in qualities.items():
-        values["resolved"] = float(curves[technique].resolved)
-        areas = bootstrap_normalised_area(pairs.scores, quality, pairs.threshold, *drawn, LIMITS)
+        own, curve = quality[pairs.mated], curves[technique]
+        values["resolved"] = float(curve.resolved)
+        areas = bootstrap_normalised_area(mated, own, pairs.threshold, *drawn, LIMITS)
         for limit, area in zip(LIMITS, areas, strict=True):
-            values[f"{technique}_npauc@{limit:g}"] = curves[technique].normalised_area(limit)
+            values[f"{technique}_npauc@{limit:g}"] = curve.normalised_area(limit)
             replicates[f"{technique}_npauc@{limit:g}"] = area
-        whole, correlations = rank_correlation(pairs.scores, quality, *drawn)
+        whole, correlations = rank_correlation(mated, own, *drawn)
         values[f"{technique}_correlation"], replicates[f"{technique}_correlation"] = whole, correlations
+        impostors = (pairs.scores[~pairs.mated], quality[~pairs.mated])
+        refitted, _ = error_versus_discard_refitted(mated, own, *impostors, pairs.fmr)
+        values[f"{technique}_npauc_refitted@{REFITTED:g}"] = refitted.normalised_area(REFITTED)
     for other in (t for t in qualities if "quality" in qualities and t != "quality"):
         for limit in LIMITS:
             ours, theirs = (f"{technique}_npauc@{limit:g}" for technique in ("quality", other))
@@ -138,9 +165,8 @@ def _worth(
 def _of_pairs(
     clean: NDArray[np.float32], degraded: NDArray[np.float32], grid: Grid, cells: Sequence[Condition], trial: Trial
 ) -> NDArray[np.float64]:
-    """The smaller quality of the two faces of each mated pair, clean ones first, then cell by cell."""
-    genuine = trial.protocol.genuine
-    left, right = trial.protocol.left[genuine], trial.protocol.right[genuine]
+    """The smaller quality of the two faces of each pair, clean ones first, then cell by cell."""
+    left, right = trial.protocol.left, trial.protocol.right
     enrolled = clean[grid.conditions[1].templates]
     probes = [enrolled, *(degraded[cell.probes] for cell in cells)]
     return np.concatenate([np.minimum(enrolled[left], probe[right]) for probe in probes]).astype(np.float64)

@@ -21,6 +21,8 @@ from stages.lib.losses.segmentation import pixel_counts, without_covers_alone
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
 
+BATCH = 128  # of what is looked at between two epochs
+
 
 @dataclass(frozen=True)
 class FaceSet:
@@ -125,6 +127,13 @@ def load_faces(
         tuple(ids),
         np.stack(about["landmarks"].to_numpy()).reshape(-1, 5, 2),
     )
+
+
+def as_seen(faces: FaceSet, rows: NDArray[np.int64], device: str) -> Iterator[tuple[NDArray[np.int64], torch.Tensor]]:
+    """Rows of the images, `BATCH` at a time, and these as encoders take them: float (B, 3, 112, 112) in [0, 1]."""
+    for start in range(0, len(rows), BATCH):
+        part = rows[start : start + BATCH]
+        yield part, torch.from_numpy(faces.images[part]).to(device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def draw(faces: FaceSet, step: int, batch: int, seed: int, degraded: float, flip: float) -> Draw:

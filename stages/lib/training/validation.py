@@ -12,9 +12,8 @@ from torch import nn
 from stages.lib.errors import ConfigError
 from stages.lib.metrics.protocol import Protocol, all_pairs
 from stages.lib.metrics.verification import verification
-from stages.lib.training.data import FaceSet
+from stages.lib.training.data import FaceSet, as_seen
 
-BATCH = 128
 MAX_IMPOSTORS = 50_000
 
 
@@ -62,9 +61,5 @@ class Validation:
 
     @torch.inference_mode()
     def _embed(self, encoder: nn.Module, rows: np.ndarray) -> np.ndarray:
-        parts = []
-        for start in range(0, len(rows), BATCH):
-            images = torch.from_numpy(self.faces.images[rows[start : start + BATCH]]).to(self.device)
-            raw = encoder(images.permute(0, 3, 1, 2).float().div_(255))
-            parts.append(torch.nn.functional.normalize(raw.float()).cpu().numpy())
-        return np.concatenate(parts)
+        raw = torch.cat([encoder(images).float() for _, images in as_seen(self.faces, rows, self.device)])
+        return torch.nn.functional.normalize(raw).cpu().numpy()

@@ -31,7 +31,7 @@ def encoder() -> FaceEncoder:
 
 @pytest.fixture(scope="session")
 def contract(encoder: FaceEncoder) -> Contract:
-    return served_contract(encoder, "tiny", "1", "MIT", {"data": "d1"})
+    return served_contract(encoder, "tiny", "1", "MIT", {"data": "d1"}, ("template", "alignment"))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
-from stages.lib.objectives import Batch, Objectives, Task, View, heads
+from stages.lib.objectives import Batch, Objectives, Task, View, heads, needs
 from stages.lib.objectives.quality import Objective
 from stages.lib.training.data import FaceSet
 from tests.unit.conftest import DIM, student
@@ -86,3 +86,37 @@ def test_how_many_pictures_a_person_has_does_not_tell() -> None:
         assert target[:200].mean().item() == pytest.approx(
             target[200:].mean().item(), abs=0.03
         )  # concave: spread costs
+
+
+def test_quality_of_another_model_is_told_of_what_it_makes_of_the_face_shown(task: Task) -> None:
+    settings = {"weight": 1.0, "technique": "teacher_pair"}
+    assert needs({"quality": settings}) == {"shown"}
+    assert needs({"quality": {**settings, "technique": "pair"}}) == frozenset()
+    other = replace(task, encoder=student(8, quality="teacher_pair"))  # may be of any length
+    rows = torch.tensor([0, 2])
+    labels, templates = (torch.from_numpy(a)[rows] for a in (task.faces.labels, task.faces.templates))
+    shown = F.normalize(torch.randn(2, DIM, generator=torch.Generator().manual_seed(4)))
+    batch = Batch(rows, torch.empty(2, 0), labels, templates, torch.Generator(), shown=shown)
+    target = Objective(other, "teacher_pair").target(torch.randn(2, 8), batch)
+    cosine = (shown * torch.from_numpy(task.faces.templates)[rows + 1]).sum(dim=1)  # with their other picture
+    torch.testing.assert_close(target, torch.sigmoid(16 * (cosine - 0.4)))
+
+
+def test_what_is_said_is_held_against_unseen_people_in_place_and_askew(task: Task, make_faces: Callable) -> None:
+    torch.manual_seed(5)
+    unseen = make_faces(count=8)
+    encoder = student(quality="pair").eval()
+    term = Objective(replace(task, unseen={"val": unseen}), "pair")
+    found = term.figures(encoder)
+    assert set(found) == {"val_quality", "val_quality_askew"} and found["val_quality"] != found["val_quality_askew"]
+    assert term.figures(encoder) == found
+    images = torch.from_numpy(unseen.images[:8]).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        raw = encoder(images)
+        said = encoder.quality_logits(raw).numpy()
+    partner = unseen.templates[np.arange(8) ^ 1]
+    worth = (F.normalize(raw).numpy() * partner).sum(axis=1)
+    ranks = [np.argsort(np.argsort(values)) for values in (said, worth)]
+    assert found["val_quality"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    alone = replace(unseen, labels=np.arange(8), subjects=tuple("abcdefgh"))
+    assert Objective(replace(task, unseen={"val": alone}), "pair").figures(encoder) == {}

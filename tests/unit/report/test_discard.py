@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import rankdata
 
 from stages.lib.deploy.session import Inspection
-from stages.lib.metrics.edc import error_versus_discard
+from stages.lib.metrics.edc import error_versus_discard, error_versus_discard_refitted
 from stages.lib.report.conditions import Condition, Grid
 from stages.lib.report.discard import groups_of, mean_by_pose, mean_qualities, measure_discard, qualities_of
 from stages.lib.report.trial import Trial
@@ -46,20 +46,24 @@ def test_areas_equal_pairs_gathered_in_loops(grid: Grid, trial: Trial) -> None:
     every = np.sort(np.concatenate(list(scores.values())))
     threshold = next(t for t in every if np.mean(impostors >= t) <= 0.3)  # one for both groups
     for group, members in (("aligned", names[:2]), ("misaligned", ("clean", *names[2:]))):
-        mated, quality = [], []
+        mated, quality, others = [], [], []
         for name in members:
             cell = next(c for c in grid.conditions if c.name == name)
             for left, right, genuine, score in zip(pairs.left, pairs.right, pairs.genuine, scores[name], strict=True):
-                if not genuine:
-                    continue
                 probe = clean["norm"][ROWS[right]] if cell.probes is None else degraded["norm"][cell.probes[right]]
-                mated.append(score)
-                quality.append(min(clean["norm"][ROWS[left]], probe))
+                told = min(clean["norm"][ROWS[left]], probe)
+                if genuine:
+                    mated.append(score)
+                    quality.append(told)
+                else:
+                    others.append((score, told))
+        refitted, _ = error_versus_discard_refitted(*map(np.array, (mated, quality, *zip(*others, strict=True))), 0.3)
         curve = error_versus_discard(np.array(mated, float), np.array(quality, float), float(threshold))
         values = found[group].values
         assert values["fnmr_undiscarded"] == pytest.approx(np.mean(np.array(mated) < threshold))
         assert values["norm_npauc@0.2"] == pytest.approx(curve.normalised_area(0.2))
         assert values["norm_npauc@0.3"] == pytest.approx(curve.normalised_area(0.3))
+        assert values["norm_npauc_refitted@0.3"] == pytest.approx(refitted.normalised_area(0.3))
         ranks = np.corrcoef(rankdata(quality), rankdata(mated))[0, 1]
         assert values["norm_correlation"] == pytest.approx(ranks)
         assert {len(own) for own in found[group].replicates.values()} == {20}
