@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.dataset as ds
 
 from stages.lib.codec import Pixels, decode
+from stages.lib.deploy.ask import ask
 from stages.lib.deploy.golden import stand_ins, write_golden
 from stages.lib.deploy.metadata import restamp
 from stages.lib.deploy.onnx_export import export_encoder, served_contract
@@ -89,8 +90,7 @@ def _export(params: Export, name: str, seed: Path, faces: Pixels, table: Table, 
 
 def _add_thresholds(path: Path, table: Table, pairs: Protocol, fmr_targets: tuple[float, ...], threads: int) -> None:
     model = FaceModel(path, threads)
-    batches = (batch["image"].to_pylist() for batch in table.scan(["image"], UNSEEN, BATCH))
-    parts = [model.embed(np.stack([decode(image) for image in images]))[0] for images in batches]
+    parts = [said.embeddings for _, (said,) in ask(table, ["face_id"], UNSEEN, [model])]
     found = thresholds(np.concatenate([np.empty((0, model.dim), np.float32), *parts]), pairs, fmr_targets)
     restamp(path, model.contract.model_copy(update={"thresholds": found}))
 

@@ -242,7 +242,7 @@ class Teach(Section):
     mode: Literal["adopt", "train"] = Field(description="adopt an ONNX model, or train one on the train split")
     adopt: Adopt
     train: TrainTeacher
-    variants: bool = Field(description="templates of the training variants too; consistency of form B asks for them")
+    variants: bool = Field(description="templates of the training variants too, which form B and teacher_pair ask for")
 
 
 class Distill(Schedule):

@@ -102,6 +102,7 @@ def _train(params: TrainTeacher, aligned: Table, destination: Path, workspace: P
     history = train(encoder, objectives, faces, recipe, validation, checkpoint, runtime, "teacher")
     spec = ModelSpec(
         architecture=encoder.architecture,
+        objectives=("identity",),
         provenance={"data": aligned.content_id, "params": fingerprint(params), "code": code_version()},
         metrics=history[-1],
     )

@@ -16,7 +16,7 @@ import pytest
 from stages import reference
 from stages.lib.codec import decode
 from stages.lib.deploy.session import Inspection
-from stages.lib.models.contract import Threshold
+from stages.lib.models.contract import QualityContract, Technique, Threshold
 from stages.lib.quality import seen
 from stages.lib.quality.calibration import load_bands
 from stages.lib.runtime import Runtime
@@ -29,6 +29,7 @@ Make = Callable[..., Any]
 class Contract:
     version = "seed-1-abc"
     thresholds: ClassVar[dict[str, Threshold]] = {}
+    quality: ClassVar[QualityContract | None] = QualityContract(technique="pair")
 
 
 class MeanColour:
@@ -126,9 +127,9 @@ def test_a_model_that_tells_neither_covers_nor_quality_has_no_such_columns(
     assert {"occlusion", "quality"}.isdisjoint(pq.read_table(out / "faces.parquet").column_names)
 
 
-@pytest.mark.parametrize("tells", [True, False])
+@pytest.mark.parametrize("technique", ["pair", "teacher_pair", None])
 def test_bands_price_the_probes_quality_at_the_strictest_threshold(
-    tells: bool,
+    technique: Technique | None,
     face_rows: Make,
     make_table: Make,
     runtime: Runtime,
@@ -136,7 +137,9 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
-    monkeypatch.setattr(MeanColour, "tells", tells)
+    monkeypatch.setattr(MeanColour, "tells", technique is not None)
+    monkeypatch.setattr(Contract, "quality", technique and QualityContract(technique=technique))
+    own = technique == "pair"  # the other one judges faces for another model
     strict, loose = (Threshold(cosine=c, impostor_pairs=10, people=2) for c in (0.9995, 0.0))
     monkeypatch.setattr(Contract, "thresholds", {"1e-2": loose, "1e-3": strict})
     rows = face_rows(["test"] * 40, each=3)
@@ -146,7 +149,7 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     good, missed = [], []
     for (one, a), (other, b) in combinations(zip(test, raw, strict=True), 2):
         if one["subject_id"] == other["subject_id"]:
-            good.append(1 - b[0] / 255 if tells else np.linalg.norm(b))
+            good.append(1 - b[0] / 255 if own else np.linalg.norm(b))
             missed.append(a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 0.9995)
     bands = load_bands(out / "bands.parquet")
     assert len(bands.fnmr) == 2
@@ -155,7 +158,7 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     assert bands.pairs.tolist() == [4 * len(side) for side in sides]  # clean, and three cells of the same pictures
     assert bands.fnmr == pytest.approx([np.mean(side) for side in sides])
     told = json.loads((out / "profile.json").read_text())["bands"]
-    assert told == {"technique": "quality" if tells else "norm", "fmr": "1e-3", "threshold": 0.9995}
+    assert told == {"technique": "quality" if own else "norm", "fmr": "1e-3", "threshold": 0.9995}
 
 
 def test_too_few_people_leave_the_profile_without_a_price(

@@ -81,6 +81,8 @@ METHODS = {
     "selective": "lowres_selective",
     "consistency": "lowres_consistent",
     "consistency-forms": "form_b",
+    "quality": "aikd",
+    "quality-net": "judge",
 }
 
 
@@ -90,6 +92,6 @@ def test_profiles_lie_one_over_another_the_last_on_top(params: Path, method: str
     found = load(params)
     assert found.teach.adopt.contract == "symmetric_rgb"  # of lfw, whose seeds and grid give way
     assert found.distill.seeds == (1, 2, 3)
-    assert set(found.synthesize.grid) == {"low_resolution", "mask"}
-    assert "plain" in found.students[treatment].controls
+    assert {"low_resolution", "mask"} <= set(found.synthesize.grid)
+    assert found.students[treatment].controls
     assert found.reference.student == treatment

@@ -238,6 +238,11 @@ class ConsistencyHead(nn.Module):
             self.register_buffer("weights", held, persistent=False)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
+    @property
+    def rows(self) -> Tensor:
+        """(C, D) W, unit rows; frozen ones are so as they come, and to divide thousands of them takes time."""
+        return F.normalize(self.weights) if self.weights.requires_grad else self.weights
+
     def ramp(self) -> Tensor:
         """Scalar in (0, 1]: the share of m0 at this step, 1 / warmup at the first; read without waiting for a GPU."""
         return ((self.steps + 1) / max(1, self.warmup)).clamp(max=1.0)
@@ -275,9 +280,7 @@ class ConsistencyHead(nn.Module):
         with torch.autocast(raw.device.type, enabled=False):
             margins = self.margins(raw, labels, teacher)
             penalty = angular if self.form != "C" else partial(norm_penalty, margin=self.margin * self.ramp())
-            # frozen rows are of length 1 as they come, and thousands of them would be divided at every step
-            rows = F.normalize(self.weights) if self.weights.requires_grad else self.weights
-            loss = margin_loss(_cosines(raw, rows), labels, margins, penalty, self.scale)
+            loss = margin_loss(_cosines(raw, self.rows), labels, margins, penalty, self.scale)
         if self.training:
             self.steps.add_(1)
         return loss

@@ -58,8 +58,9 @@ PULL = 35.0 / 64.0  # of what rewards length, for each unit of the scale: 35 at 
 def magnitude_margins(raw: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """MagFace: (N,) margins m(a) that grow with the length a of (N, D) raw embeddings, and (N,) g(a), least at 110.
 
-    m(a) = least + .0035 (a - 10) and g(a) = a / 110^2 + 1 / a, for a in 10..110; gradients reach the length through
-    both. A face that is easily told apart can pay a larger margin for a smaller g: its length becomes its quality.
+    m(a) = least + .0035 (a - 10) and g(a) = a / 110^2 + 1 / a, for a in 10..110; between these ends gradients reach
+    the length through both. A face that is easily told apart can pay a larger margin for a smaller g: its length
+    becomes its quality.
 
     Source: MagFace, Meng et al., CVPR 2021.
     """
@@ -163,7 +164,10 @@ class MarginHead(nn.Module):
         nn.init.normal_(self.weight, std=0.01)
 
     def margins(self, count: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-        """(count,) margins of one step, drawn on the generator's device: a CPU seed serves every machine."""
+        """(count,) margins of one step, drawn on the generator's device: a CPU seed serves every machine.
+
+        Those of `magface` are not drawn: see `magnitude_margins`.
+        """
         if not self.sigma:
             return torch.full((count,), self.margin, device=device)
         source = generator.device if generator is not None else device

@@ -143,7 +143,7 @@ class Contract(BaseModel):
     """All that a caller must know to use a model rightly; kept in the model file itself.
 
     Attributes:
-        schema_version: of this record; 1 knew no quality.
+        schema_version: of this record; 1 knew no quality, 2 no objectives.
         name: of the model.
         version: of the model, free text such as a short hash.
         precision: of the arithmetic of most layers; int8 rounds otherwise on another kind of processor.
@@ -156,14 +156,14 @@ class Contract(BaseModel):
         thresholds: by false match rate (`"1e-3"`), on clean faces of validation people: they hold for faces
             like those. A rate that these people were too few to show is absent.
         objectives: what the weights were trained for, by the names of `stages.lib.objectives`; `alignment` among them
-            says that AI-KD has taught the quality to hold where a detector errs.
+            is AI-KD.
         licence: of the weights.
         hashes: SHA-256 or content id of what the model was made from, by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     name: str
     version: str
     precision: Literal["fp32", "int8"] = "fp32"

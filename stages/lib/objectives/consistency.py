@@ -49,7 +49,7 @@ class Objective(Term):
         teacher = batch.shown if self.head.form == "B" else batch.templates
         loss = self.head(view.raw, batch.labels, teacher)
         if self.soft:
-            loss = loss + self.soft * soft_loss(view.raw, batch.templates, self.head.weights)
+            loss = loss + self.soft * soft_loss(view.raw, batch.templates, self.head.rows)
         if self.relation:
             others = other_rows(len(self.templates), batch.faces.cpu(), self.queue, batch.generator)
             loss = loss + self.relation * relation_loss(view.raw, batch.templates, self.templates[others])

@@ -51,8 +51,7 @@ class Objective(Term):
         super().__init__()
         if task.encoder.quality is None:
             raise ConfigError("the student was built without the head that tells quality")
-        if technique != "teacher_pair":
-            same_length(task)
+        same_length(task)
         templates, labels = torch.from_numpy(task.faces.templates), torch.from_numpy(task.faces.labels)
         counts = torch.bincount(labels, minlength=len(task.faces.subjects))
         if counts.max() < 2:
@@ -60,7 +59,8 @@ class Objective(Term):
         self.technique = technique
         self.register_buffer("sums", class_sums(templates, labels, len(counts)), persistent=False)
         self.register_buffer("counts", counts, persistent=False)
-        self._unseen = task.unseen.get("val")
+        # of what the teacher makes of unseen faces askew nothing is known
+        self._unseen = task.unseen.get("val") if technique != "teacher_pair" else None
 
     def forward(self, view: View, batch: Batch) -> Tensor:
         target = self.target(view.raw.detach(), batch)
@@ -85,10 +85,10 @@ class Objective(Term):
         """`val_quality` and `val_quality_askew`: of unseen people, clean and with their landmarks off.
 
         Each is Spearman's correlation of what the student says of a face with the mean cosine of its embedding and the
-        teacher's templates of the person's other pictures. Nothing, where nobody has two or lengths differ.
+        teacher's templates of the person's other pictures. Nothing, where nobody has two, nor of `teacher_pair`.
         """
         faces = self._unseen
-        if faces is None or faces.templates.shape[1] != encoder.architecture.embedding:
+        if faces is None:
             return {}
         templates, labels = torch.from_numpy(faces.templates), torch.from_numpy(faces.labels)
         counts, sums = torch.bincount(labels), class_sums(templates, labels, len(faces.subjects))

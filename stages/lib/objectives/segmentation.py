@@ -43,8 +43,10 @@ class Objective(Term):
         parsed = (labels != UNKNOWN).flatten(1).any(dim=1).nonzero()[:, 0]
         if not len(parsed):
             return view.raw.new_zeros(())
-        read = [tap.float() if len(parsed) == len(labels) else tap[parsed].float() for tap in view.features]
-        return parse_loss(self.decoder(read), labels[parsed], self.class_weights)
+        maps = view.features
+        if len(parsed) < len(labels):  # maps that are finer than what is told are not read
+            maps = [tap if place < self.decoder.finest else tap[parsed] for place, tap in enumerate(maps)]
+        return parse_loss(self.decoder([tap.float() for tap in maps]), labels[parsed], self.class_weights)
 
     def figures(self, encoder: FaceEncoder) -> dict[str, float]:
         """`miou_<name>` of each set of unseen clean faces with segmentations, in the cells that the decoder tells."""

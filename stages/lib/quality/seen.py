@@ -25,15 +25,13 @@ class Seen:
         rows: a row a face: the columns asked for, `norm`, and of models that tell them `occlusion`, the covered share
             of the face, and `quality`.
         embeddings: (N, D) unit.
+        technique: column that says how good a face is for this model: its own word for it; of one that has none, or
+            judges faces for another model, the norm.
     """
 
     rows: pd.DataFrame
     embeddings: NDArray[np.float32]
-
-    @property
-    def technique(self) -> str:
-        """Column that says how good a face is: the model's own word for it; of one that has none, the norm."""
-        return "quality" if "quality" in self.rows else "norm"
+    technique: str
 
     @property
     def quality(self) -> NDArray[np.float32]:
@@ -63,4 +61,6 @@ def look(table: Table, columns: Sequence[str], model: FaceModel, runtime: Runtim
     said = {"norm": found.norms}
     said |= {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
     said |= {} if found.quality is None else {"quality": found.quality}
-    return Seen(pa.Table.from_batches(rows).to_pandas().assign(**said), found.embeddings)
+    told = model.contract.quality
+    technique = "quality" if told is not None and told.technique != "teacher_pair" else "norm"
+    return Seen(pa.Table.from_batches(rows).to_pandas().assign(**said), found.embeddings, technique)

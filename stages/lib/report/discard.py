@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +33,7 @@ LIMITS: Final = (0.2, 0.3)
 """Fractions up to which the partial area is taken."""
 REFITTED: Final = 0.3
 """Likewise, of variant B."""
+NPAUC_REFITTED: Final = f"npauc_refitted@{REFITTED:g}"
 ALIGNED: Final = "aligned"
 MISALIGNED: Final = "misaligned"
 GROUPS: Final = (ALIGNED, MISALIGNED)
@@ -89,10 +91,11 @@ def measure_discard(
 
     Returns:
         Group -> `fnmr_undiscarded`, `resolved` (1 where enough pairs miss for the areas to mean something), for each
-        technique `<technique>_npauc@<limit>` (normalised partial areas) and `<technique>_correlation` (Spearman's, of
-        a mated pair's quality with its score), `<technique>_npauc_refitted@0.3` (of variant B, whose threshold follows
-        the pairs that are left; not resampled), and `beyond_<technique>_npauc@<limit>`, the area of the model's own
-        quality less that of another technique; and the curves.
+        technique `<technique>_npauc@<limit>` (normalised partial areas), `<technique>_correlation` (Spearman's, of a
+        mated pair's quality with its score) and `<technique>_npauc_refitted@0.3` (of variant B, whose threshold follows
+        the pairs that are left; not resampled, and NaN where a kind of pair runs out before), and
+        `beyond_<technique>_npauc@<limit>`, the area of the model's own quality less that of another technique; and the
+        curves.
     """
     genuine = trial.protocol.genuine
     groups = groups_of(grid)
@@ -105,12 +108,12 @@ def measure_discard(
     for group, cells in groups.items():
         pairs = _pairs(scores, cells, trial, (threshold, fmr_target))
         qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
-        turned = {
+        of_technique = {
             t: error_versus_discard(pairs.scores[pairs.mated], quality[pairs.mated], threshold)
             for t, quality in qualities.items()
         }
-        found[group] = _worth(pairs, qualities, turned, trial)
-        curves += [Discard(technique, group, curve) for technique, curve in turned.items()]
+        found[group] = _worth(pairs, qualities, of_technique, trial)
+        curves += [Discard(technique, group, curve) for technique, curve in of_technique.items()]
     return found, curves
 
 
@@ -153,7 +156,8 @@ def _worth(
         values[f"{technique}_correlation"], replicates[f"{technique}_correlation"] = whole, correlations
         impostors = (pairs.scores[~pairs.mated], quality[~pairs.mated])
         refitted, _ = error_versus_discard_refitted(mated, own, *impostors, pairs.fmr)
-        values[f"{technique}_npauc_refitted@{REFITTED:g}"] = refitted.normalised_area(REFITTED)
+        told = refitted.discarded[-1] > REFITTED - 0.05 - 1e-9  # its last step reaches the limit
+        values[f"{technique}_{NPAUC_REFITTED}"] = refitted.normalised_area(REFITTED) if told else math.nan
     for other in (t for t in qualities if "quality" in qualities and t != "quality"):
         for limit in LIMITS:
             ours, theirs = (f"{technique}_npauc@{limit:g}" for technique in ("quality", other))

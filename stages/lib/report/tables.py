@@ -10,7 +10,7 @@ from stages.lib.metrics.bootstrap import Estimate
 from stages.lib.metrics.verification import target_name
 from stages.lib.report.bands import BANDS
 from stages.lib.report.conditions import ALL, BOTH, CLEAN, DEGRADED
-from stages.lib.report.discard import LIMITS, TECHNIQUES
+from stages.lib.report.discard import LIMITS, NPAUC_REFITTED, REFITTED, TECHNIQUES
 from stages.lib.report.files import COVER_FIGURES, headline_metrics
 from stages.lib.report.findings import Findings
 from stages.lib.report.lists import PairList
@@ -134,10 +134,11 @@ def discard_table(findings: Findings) -> Sheet | None:
             cells: list[Cell] = []
             for figures in (found[group] for group in groups):
                 cells.append(_cell(figures["fnmr_undiscarded"], "" if figures["resolved"].value == 1 else "†"))
-                wanted = (*(f"{technique}_npauc@{limit:g}" for limit in LIMITS), f"{technique}_correlation")
+                areas = (*(f"npauc@{limit:g}" for limit in LIMITS), NPAUC_REFITTED, "correlation")
+                wanted = [f"{technique}_{area}" for area in areas]
                 cells += [_plain(figures[metric]) for metric in wanted]
             rows.append((f"{name}, {technique}", tuple(cells)))
-    columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), "correlation")
+    columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), f"variant B, nPAUC({REFITTED:g})", "correlation")
     headings = tuple(f"{group}: {column}" for group in groups for column in columns)
     return Sheet(headings, tuple(rows)) if groups else None
 

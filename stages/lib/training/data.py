@@ -188,7 +188,7 @@ def _parse(data: bytes | None) -> Pixels:
 
 
 def class_pixels(faces: FaceSet) -> tuple[int, ...]:
-    """Pixels of each `Label` that `parse_loss` can see, in the faces and in their variants, which wear further masks.
+    """Pixels of each `Label` in the faces and in their variants, which wear further masks, save lone covers.
 
     Raises:
         ConfigError: the faces were loaded without their segmentations, or a pixel is of no class.

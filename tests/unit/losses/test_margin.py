@@ -164,10 +164,17 @@ def test_golden_values_of_magface_and_length_that_learns() -> None:
     assert margins.tolist() == pytest.approx([0.625, 0.45, 0.8])
     assert reward[0].item() == pytest.approx(0.021625, abs=1e-6)
     assert reward[2] < reward[0] < reward[1]
-    raw, labels = batch()
-    raw = (20 * F.normalize(raw)).requires_grad_()
-    MarginHead(8, 5, "magface", margin=0.45)(raw, labels).backward()
-    assert raw.grad is not None and ((raw.grad * raw).sum(dim=1).abs() > 0).all()  # along the embedding: its length
+    raw, labels = batch(embedding=128)
+    raw = 20 * F.normalize(raw)
+    for kind in ("magface", "arcface"):
+        head = MarginHead(128, 5, kind, margin=0.45).double()
+        stretch = torch.ones((), dtype=torch.float64, requires_grad=True)
+        head(stretch * raw.double(), labels).backward()
+        with torch.no_grad():
+            longer, shorter = (head(s * raw.double(), labels).item() for s in (1.001, 0.999))
+        assert stretch.grad is not None
+        assert stretch.grad.item() == pytest.approx((longer - shorter) / 0.002, rel=1e-2, abs=1e-3)
+        assert (abs(stretch.grad.item()) > 0.1) == (kind == "magface")
 
 
 def test_labels_of_a_byte_serve_every_kind() -> None:

@@ -55,6 +55,9 @@ def test_a_term_begins_when_it_should_and_then_rises(task: Task) -> None:
 
 
 def test_what_cannot_be_trained_is_refused(task: Task) -> None:
+    with pytest.raises(ConfigError, match=f"embedding of {DIM} begins with one of 4"):
+        Objectives({"identity": {**IDENTITY, "head": "magface"}}, task)
+    Objectives({"identity": {**IDENTITY, "head": "magface"}}, replace(task, encoder=student(128)))
     with pytest.raises(ConfigError, match="at least one objective"):
         Objectives({"template": {"weight": 0.0}}, task)
     with pytest.raises(ConfigError, match=rf"length {DIM}.*set the student's `embedding` to {DIM}"):

@@ -92,12 +92,11 @@ def test_quality_of_another_model_is_told_of_what_it_makes_of_the_face_shown(tas
     settings = {"weight": 1.0, "technique": "teacher_pair"}
     assert needs({"quality": settings}) == {"shown"}
     assert needs({"quality": {**settings, "technique": "pair"}}) == frozenset()
-    other = replace(task, encoder=student(8, quality="teacher_pair"))  # may be of any length
     rows = torch.tensor([0, 2])
     labels, templates = (torch.from_numpy(a)[rows] for a in (task.faces.labels, task.faces.templates))
     shown = F.normalize(torch.randn(2, DIM, generator=torch.Generator().manual_seed(4)))
     batch = Batch(rows, torch.empty(2, 0), labels, templates, torch.Generator(), shown=shown)
-    target = Objective(other, "teacher_pair").target(torch.randn(2, 8), batch)
+    target = Objective(task, "teacher_pair").target(torch.randn(2, DIM), batch)
     cosine = (shown * torch.from_numpy(task.faces.templates)[rows + 1]).sum(dim=1)  # with their other picture
     torch.testing.assert_close(target, torch.sigmoid(16 * (cosine - 0.4)))
 
@@ -118,5 +117,6 @@ def test_what_is_said_is_held_against_unseen_people_in_place_and_askew(task: Tas
     worth = (F.normalize(raw).numpy() * partner).sum(axis=1)
     ranks = [np.argsort(np.argsort(values)) for values in (said, worth)]
     assert found["val_quality"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert Objective(replace(task, unseen={"val": unseen}), "teacher_pair").figures(encoder) == {}
     alone = replace(unseen, labels=np.arange(8), subjects=tuple("abcdefgh"))
     assert Objective(replace(task, unseen={"val": alone}), "pair").figures(encoder) == {}
