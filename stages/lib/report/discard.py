@@ -90,7 +90,8 @@ def measure_discard(
         fmr_target: false match rate that fixes the threshold.
 
     Returns:
-        Group -> `fnmr_undiscarded`, `resolved` (1 where enough pairs miss for the areas to mean something), for each
+        Group -> `fnmr_undiscarded`, `resolved` (1 where enough pairs miss for the areas to mean something),
+        `oracle_npauc@<limit>` (of a quality that knew every score: the more pairs miss, the nearer to 1), for each
         technique `<technique>_npauc@<limit>` (normalised partial areas), `<technique>_correlation` (Spearman's, of a
         mated pair's quality with its score) and `<technique>_npauc_refitted@0.3` (of variant B, whose threshold follows
         the pairs that are left; not resampled, and NaN where a kind of pair runs out before), and
@@ -143,7 +144,9 @@ def _worth(
 ) -> Measurement:
     mated, drawn = pairs.scores[pairs.mated], (pairs.subject, trial.weights)
     missed = mated < pairs.threshold
+    oracle = error_versus_discard(mated, mated, pairs.threshold)  # the lowest scores leave first
     values = {"fnmr_undiscarded": float(missed.mean())}
+    values |= {f"oracle_npauc@{limit:g}": oracle.normalised_area(limit) for limit in LIMITS}
     replicates = {"fnmr_undiscarded": bootstrap_mean(missed, *drawn)}
     for technique, quality in qualities.items():
         own, curve = quality[pairs.mated], curves[technique]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stages.lib.metrics.bootstrap import Estimate
@@ -130,6 +130,7 @@ def discard_table(findings: Findings) -> Sheet | None:
     groups, rows = findings.groups, []
     for name in findings.names:
         found = findings.estimate_quality(name)
+        rows += [_oracle(name, [found[group] for group in groups])] if groups else []
         for technique in (metric.removesuffix("_mean") for metric in found[CLEAN]):
             cells: list[Cell] = []
             for figures in (found[group] for group in groups):
@@ -141,6 +142,15 @@ def discard_table(findings: Findings) -> Sheet | None:
     columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), f"variant B, nPAUC({REFITTED:g})", "correlation")
     headings = tuple(f"{group}: {column}" for group in groups for column in columns)
     return Sheet(headings, tuple(rows)) if groups else None
+
+
+def _oracle(name: str, found: Sequence[Mapping[str, Estimate]]) -> tuple[str, tuple[Cell, ...]]:
+    """The best that any quality could do: without it, an area near 1 says nothing of one."""
+    cells: list[Cell] = []
+    for figures in found:
+        areas = [_plain(figures[f"oracle_npauc@{limit:g}"]) for limit in LIMITS]
+        cells += [Cell(""), *areas, Cell(""), Cell("")]
+    return f"{name}, if every score were known", tuple(cells)
 
 
 def discard_difference_table(findings: Findings) -> Sheet | None:

@@ -64,6 +64,9 @@ def test_areas_equal_pairs_gathered_in_loops(grid: Grid, trial: Trial) -> None:
         assert values["norm_npauc@0.2"] == pytest.approx(curve.normalised_area(0.2))
         assert values["norm_npauc@0.3"] == pytest.approx(curve.normalised_area(0.3))
         assert values["norm_npauc_refitted@0.3"] == pytest.approx(refitted.normalised_area(0.3))
+        best = error_versus_discard(np.array(mated, float), np.array(mated, float), float(threshold))
+        assert values["oracle_npauc@0.3"] == pytest.approx(best.normalised_area(0.3))
+        assert values["oracle_npauc@0.3"] <= values["norm_npauc@0.3"]
         ranks = np.corrcoef(rankdata(quality), rankdata(mated))[0, 1]
         assert values["norm_correlation"] == pytest.approx(ranks)
         assert {len(own) for own in found[group].replicates.values()} == {20}
