@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
 from stages.lib.losses.margin import COSINE_LIMIT, angular, check_labels, margin_loss
+from stages.lib.losses.running import RunningScore
 
 FORMS = ("A", "B", "C", "fixed")
 
@@ -148,42 +149,6 @@ def relation_loss(student: Tensor, teacher: Tensor, queue: Tensor, sharp: float 
         return F.cross_entropy(_cosines(student, queue.detach()) / soft, target)
 
 
-class NormScore(nn.Module):
-    """AdaFace's stand-in for image quality: an embedding's norm against those of recent steps.
-
-    z = clip(h (norm - mean) / std, -1, 1). In training, mean and std follow the batches' by an exponential average.
-    They are buffers, so a checkpoint keeps them. Ours differs from the official code in three points. The first batch
-    sets both, since the official start (20 and 100) suits its own networks. Norms are not cut at 100, for the same
-    reason. The standard deviation is the population's, so that a batch of one has one.
-
-    Args:
-        spread: h; with 0.333 about two in three faces lie within a third of zero.
-        momentum: share of the old value that a step keeps.
-
-    Source: AdaFace, arXiv 2204.00964.
-    """
-
-    mean: Tensor
-    std: Tensor
-    started: Tensor  # 0 until the first batch, then 1
-
-    def __init__(self, spread: float = 0.333, momentum: float = 0.99) -> None:
-        super().__init__()
-        self.spread, self.momentum = spread, momentum
-        for name in ("mean", "std", "started"):
-            self.register_buffer(name, torch.zeros(()))
-
-    @torch.no_grad()
-    def forward(self, norms: Tensor) -> Tensor:
-        """(N,) scores in [-1, 1] of (N,) norms; low for a small norm. No gradient reaches the norms."""
-        if self.training:
-            step = 1.0 - self.momentum * self.started
-            self.mean.lerp_(norms.mean(), step)
-            self.std.lerp_(norms.std(correction=0), step)
-            self.started.fill_(1.0)
-        return (self.spread * (norms - self.mean) / (self.std + 1e-3)).clamp(-1.0, 1.0)
-
-
 def norm_penalty(cosine: Tensor, shift: Tensor, margin: Tensor) -> Tensor:
     """AdaFace: cos(theta - shift) - (margin + shift), for shift = margin * z; the angle is held within [0, pi].
 
@@ -198,7 +163,7 @@ class ConsistencyHead(nn.Module):
     The angular margin m_i of the true class, clamped cosines in [0, 1]; m0 grows linearly over the first steps:
         A      m0 * clamp(f_s(xl) . f_t(x)): a face that the student has lost pays little; `teacher` is f_t(x)
         B      m0 * clamp(f_t(xl) . W_y): so does one that the teacher cannot read; `teacher` is f_t(xl)
-        C      AdaFace's penalty, see `NormScore` and `norm_penalty`, from the student's raw norm
+        C      AdaFace's penalty, see `RunningScore` and `norm_penalty`, from the student's raw norm
         fixed  m0: the control; m0 = 0 is the other one, and equal for all forms
     A margin is a weight, so no gradient passes through it. In form A that gradient would pull the student away from
     the teacher, because a smaller similarity buys a smaller margin.
@@ -230,7 +195,7 @@ class ConsistencyHead(nn.Module):
         if form not in FORMS:
             raise ConfigError(f"form {form!r} of the consistency loss is unknown: choose one of {', '.join(FORMS)}")
         self.form, self.scale, self.margin, self.warmup = form, scale, margin, warmup
-        self.norm_score = NormScore() if form == "C" else None
+        self.norm_score = RunningScore() if form == "C" else None
         held = weights.detach().float().clone()
         if trainable:
             self.weights = nn.Parameter(held)

@@ -130,8 +130,9 @@ class QualityContract(BaseModel):
     """What the output `quality` says: a number (N,) of float32 in 0..1 beside each embedding; high is good.
 
     Attributes:
-        technique: whose score the model has learnt to give; see `stages.lib.objectives.quality`. That of
-            `teacher_pair` is of the teacher's embeddings and not of the model's own.
+        technique: whose score the model has learnt to give, stretched by mean and spread of the training faces; see
+            `stages.lib.objectives.quality`. That of `teacher_pair` is of the teacher's embeddings and not of the
+            model's own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

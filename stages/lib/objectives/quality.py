@@ -16,6 +16,7 @@ from stages.lib.degrade import training_variant
 from stages.lib.errors import ConfigError
 from stages.lib.losses.consistency import class_sums
 from stages.lib.losses.quality import certainty_ratio, pair_label
+from stages.lib.losses.running import RunningScore
 from stages.lib.models.contract import Technique
 from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View, same_length
@@ -24,6 +25,9 @@ from stages.lib.training.data import FaceSet, as_seen
 
 class Objective(Term):
     """Smooth L1 distance to what the student itself makes of the face as it is shown, beside the teacher's templates.
+
+    The target is stretched to 0..1 by the mean and spread of recent steps, which become 1/2 and a sixth: that of a
+    small student fills little of its range, and a head that told its mean would be right enough.
 
     The other pictures of the person tell the target: the mean of the cosines with their clean templates. The face's own
     template has no say, or a person of one picture would get the best quality of all; such a person takes no part. Nor
@@ -57,19 +61,21 @@ class Objective(Term):
         if counts.max() < 2:
             raise ConfigError("nobody to learn from has two faces: no picture can be told by another what it is worth")
         self.technique = technique
+        self.score = RunningScore(momentum=0.9)
         self.register_buffer("sums", class_sums(templates, labels, len(counts)), persistent=False)
         self.register_buffer("counts", counts, persistent=False)
         # of what the teacher makes of unseen faces askew nothing is known
         self._unseen = task.unseen.get("val") if technique != "teacher_pair" else None
 
     def forward(self, view: View, batch: Batch) -> Tensor:
-        target = self.target(view.raw.detach(), batch)
-        loss = F.smooth_l1_loss(torch.sigmoid(view.heads["quality"]), target, beta=0.5, reduction="none")
-        told = self.counts[batch.labels] > 1
-        return (loss * told).sum() / told.sum().clamp(min=1)
+        told = (self.counts[batch.labels] > 1).nonzero()[:, 0]
+        if not len(told):
+            return view.raw.new_zeros(())
+        target = (1.0 + self.score(self.target(view.raw.detach(), batch)[told])) / 2.0
+        return F.smooth_l1_loss(torch.sigmoid(view.heads["quality"][told]), target, beta=0.5)
 
     def target(self, raw: Tensor, batch: Batch) -> Tensor:
-        """(B,) in 0..1; of no meaning for the only picture of a person."""
+        """(B,) before it is stretched; of no meaning for the only picture of a person."""
         unit = F.normalize(raw)
         if self.technique == "teacher_pair":
             assert batch.shown is not None
@@ -78,7 +84,7 @@ class Objective(Term):
         if self.technique != "cr_fiqa":
             return pair_label(own)
         alike = (unit @ self.sums.T) / self.counts  # mean cosine with the pictures of each person
-        return certainty_ratio(alike.scatter(1, batch.labels[:, None], own[:, None]), batch.labels).clamp(0.0, 1.0)
+        return certainty_ratio(alike.scatter(1, batch.labels[:, None], own[:, None]), batch.labels)
 
     @torch.inference_mode()
     def figures(self, encoder: FaceEncoder) -> dict[str, float]:

@@ -34,7 +34,7 @@ def test_loss_equals_plain_loops(task: Task, technique: str) -> None:
     batch = Batch(rows, torch.empty(4, 0), labels, templates, torch.Generator())
     loss = Objective(task, technique)(View(raw, [], {"quality": said}), batch)
 
-    expected = []
+    told = []
     for row, (face, own, logit) in enumerate(zip(raw.detach().numpy(), labels, said, strict=True)):
         if own == 2:  # has one picture: nothing tells what it is worth
             continue
@@ -42,9 +42,13 @@ def test_loss_equals_plain_loops(task: Task, technique: str) -> None:
         unit = face / np.linalg.norm(face)
         cosine = [np.mean([unit @ task.faces.templates[i] for i in members]) for members in classes]
         near = max(c for i, c in enumerate(cosine) if i != own)
-        ratio = min(max(cosine[own] / (near + 1 + 1e-9), 0), 1)
+        ratio = cosine[own] / (near + 1 + 1e-9)
         target = 1 / (1 + np.exp(-16 * (cosine[own] - 0.4))) if technique == "pair" else ratio
-        gap = abs(1 / (1 + np.exp(-logit.item())) - target)
+        told.append((1 / (1 + np.exp(-logit.item())), target))
+    expected, targets = [], [target for _, target in told]
+    for quality, target in told:  # the first batch sets mean and spread
+        stretched = (1 + min(max(0.333 * (target - np.mean(targets)) / (np.std(targets) + 1e-3), -1), 1)) / 2
+        gap = abs(quality - stretched)
         expected.append(gap**2 if gap < 0.5 else gap - 0.25)  # smooth L1 of beta .5: gap^2 / (2 beta), gap - beta / 2
     assert len(expected) == 3
     assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
