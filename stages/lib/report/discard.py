@@ -36,8 +36,10 @@ REFITTED: Final = 0.3
 NPAUC_REFITTED: Final = f"npauc_refitted@{REFITTED:g}"
 ALIGNED: Final = "aligned"
 MISALIGNED: Final = "misaligned"
-GROUPS: Final = (ALIGNED, MISALIGNED)
-"""Of conditions; the clean faces are in both."""
+QUALITY_MISALIGNED: Final = "quality misaligned"
+GROUPS: Final = (ALIGNED, MISALIGNED, QUALITY_MISALIGNED)
+"""Of conditions. The clean faces are in the first two. In the last one, faces that lie askew are told the quality of,
+and the scores are those of the same faces in place: a quality network whose detector is worse than the recogniser's."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Discard:
 
     Attributes:
         technique: `norm`, `quality` of models that tell it, or the name of another model whose word it is.
-        group: `aligned` or `misaligned`; the clean faces are in both.
+        group: one of `GROUPS`.
         curve: of all mated pairs of the group, under one threshold.
     """
 
@@ -60,12 +62,19 @@ def qualities_of(said: Inspection) -> dict[str, NDArray[np.float32]]:
     return {"norm": said.norms} | ({} if said.quality is None else {"quality": said.quality})
 
 
-def groups_of(grid: Grid) -> dict[str, list[Condition]]:
-    """Name of a group -> its degraded cells; a group without any is absent."""
-    groups: dict[str, list[Condition]] = {ALIGNED: [], MISALIGNED: []}
-    for cell in grid.degraded:
-        groups[MISALIGNED if OPERATORS[cell.operator].moves else ALIGNED].append(cell)
-    return {name: cells for name, cells in groups.items() if cells}
+def groups_of(grid: Grid) -> dict[str, list[tuple[str, Condition]]]:
+    """Name of a group -> the condition whose scores count, and that of whose faces quality is told, one after another.
+
+    A group without a degraded cell is absent.
+    """
+    straight, askew = ([c for c in grid.degraded if OPERATORS[c.operator].moves is moves] for moves in (False, True))
+    clean = (CLEAN, grid.conditions[1])
+    groups = {
+        ALIGNED: [clean, *((cell.name, cell) for cell in straight)] if straight else [],
+        MISALIGNED: [clean, *((cell.name, cell) for cell in askew)] if askew else [],
+        QUALITY_MISALIGNED: [(CLEAN, cell) for cell in askew],
+    }
+    return {name: members for name, members in groups.items() if members}
 
 
 def measure_discard(
@@ -78,8 +87,8 @@ def measure_discard(
 ) -> tuple[dict[str, Measurement], list[Discard]]:
     """Error versus discard (variant A; of B the area alone) of every technique in every group of conditions.
 
-    One threshold for all groups, from all pairs of the clean faces and of all cells. The mated pairs of a group are
-    those of its cells and of the clean faces: whether a quality tells good faces from bad ones shows where both are.
+    One threshold for all groups, from all pairs of the clean faces and of all cells. Whether a quality tells good faces
+    from bad ones shows where both are: see `GROUPS`.
 
     Args:
         scores: condition -> (P,) one a pair of the trial's protocol; `CLEAN` and each cell.
@@ -106,8 +115,9 @@ def measure_discard(
     every = np.tile(genuine, len(grid.degraded) + 1)
     threshold = fnmr_at_fmr(det_curve(pooled, every), fmr_target).threshold
     found, curves = {}, []
-    for group, cells in groups.items():
-        pairs = _pairs(scores, cells, trial, (threshold, fmr_target))
+    for group, members in groups.items():
+        pairs = _pairs([scores[name] for name, _ in members], trial, (threshold, fmr_target))
+        cells = [cell for _, cell in members]
         qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
         of_technique = {
             t: error_versus_discard(pairs.scores[pairs.mated], quality[pairs.mated], threshold)
@@ -130,13 +140,10 @@ class Pairs:
     fmr: float
 
 
-def _pairs(
-    scores: Mapping[str, NDArray[np.float32]], cells: Sequence[Condition], trial: Trial, set_at: tuple[float, float]
-) -> Pairs:
-    genuine, repeats = trial.protocol.genuine, len(cells) + 1
-    given = np.concatenate([scores[name] for name in (CLEAN, *(cell.name for cell in cells))])
+def _pairs(scores: Sequence[NDArray[np.float32]], trial: Trial, set_at: tuple[float, float]) -> Pairs:
+    genuine, repeats = trial.protocol.genuine, len(scores)
     subject = np.tile(trial.subject[trial.protocol.left[genuine]], repeats)
-    return Pairs(given.astype(np.float64), np.tile(genuine, repeats), subject, *set_at)
+    return Pairs(np.concatenate(scores).astype(np.float64), np.tile(genuine, repeats), subject, *set_at)
 
 
 def _worth(
@@ -172,10 +179,10 @@ def _worth(
 def _of_pairs(
     clean: NDArray[np.float32], degraded: NDArray[np.float32], grid: Grid, cells: Sequence[Condition], trial: Trial
 ) -> NDArray[np.float64]:
-    """The smaller quality of the two faces of each pair, clean ones first, then cell by cell."""
+    """The smaller quality of the two faces of each pair, condition by condition; templates are clean faces."""
     left, right = trial.protocol.left, trial.protocol.right
     enrolled = clean[grid.conditions[1].templates]
-    probes = [enrolled, *(degraded[cell.probes] for cell in cells)]
+    probes = [enrolled if cell.probes is None else degraded[cell.probes] for cell in cells]
     return np.concatenate([np.minimum(enrolled[left], probe[right]) for probe in probes]).astype(np.float64)
 
 

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from stages.lib.deploy.session import Inspection
 from stages.lib.metrics.edc import error_versus_discard, error_versus_discard_refitted
 from stages.lib.report.conditions import Condition, Grid
-from stages.lib.report.discard import groups_of, mean_by_pose, mean_qualities, measure_discard, qualities_of
+from stages.lib.report.discard import GROUPS, groups_of, mean_by_pose, mean_qualities, measure_discard, qualities_of
 from stages.lib.report.trial import Trial
 
 ROWS = np.array([5, 3, 0, 1, 2, 4, 6, 7])  # the grid has 8 of 9 clean faces, in another order
@@ -40,16 +40,18 @@ def test_areas_equal_pairs_gathered_in_loops(grid: Grid, trial: Trial) -> None:
     scores = {name: draw.uniform(size=len(pairs.left)).astype(np.float32) for name in names}
     clean, degraded = ({"norm": draw.uniform(5, 9, count).astype(np.float32)} for count in (9, 24))
     found, curves = measure_discard(scores, clean, degraded, grid, trial, 0.3)
-    assert set(found) == {"aligned", "misaligned"}
-    assert [(curve.technique, curve.group) for curve in curves] == [("norm", "aligned"), ("norm", "misaligned")]
+    assert tuple(found) == GROUPS
+    assert [(curve.technique, curve.group) for curve in curves] == [("norm", group) for group in GROUPS]
     impostors = np.concatenate([scores[name][~pairs.genuine] for name in names])
     every = np.sort(np.concatenate(list(scores.values())))
     threshold = next(t for t in every if np.mean(impostors >= t) <= 0.3)  # one for both groups
-    for group, members in (("aligned", names[:2]), ("misaligned", ("clean", *names[2:]))):
+    of_cells = {"aligned": names[:2], "misaligned": ("clean", *names[2:]), "quality misaligned": names[2:]}
+    for group, members in of_cells.items():
         mated, quality, others = [], [], []
         for name in members:
             cell = next(c for c in grid.conditions if c.name == name)
-            for left, right, genuine, score in zip(pairs.left, pairs.right, pairs.genuine, scores[name], strict=True):
+            said = "clean" if group == "quality misaligned" else name
+            for left, right, genuine, score in zip(pairs.left, pairs.right, pairs.genuine, scores[said], strict=True):
                 probe = clean["norm"][ROWS[right]] if cell.probes is None else degraded["norm"][cell.probes[right]]
                 told = min(clean["norm"][ROWS[left]], probe)
                 if genuine:
