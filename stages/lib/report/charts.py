@@ -140,7 +140,8 @@ def discard_chart(findings: Findings, theme: Theme) -> Figure:
             dash = dict(zip(TECHNIQUES, ("-", ":"), strict=True)).get(own.technique, "-.")
             steps = {"color": looks[name].colour, "linestyle": dash, "label": f"{name}, {own.technique}"}
             axes.step(100 * own.curve.discarded[shown], 100 * own.curve.fnmr[shown], where="post", **steps)
-        axes.set(title=group, xlabel="mated pairs of lowest quality turned away, %", xlim=(0, 100 * DISCARDED))
+        axes.set(title=group, xlim=(0, 100 * DISCARDED))
+    figure.supxlabel("mated pairs of lowest quality turned away, %", fontsize=9, color=theme.ink)
     panels[0].set_ylim(bottom=0)  # once, when all curves are there: the panels share their axis
     panels[0].set_ylabel("false non-match rate of the rest, %")
     handles, labels = panels[0].get_legend_handles_labels()
