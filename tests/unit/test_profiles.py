@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.lib.errors import ConfigError
-from stages.params import PATH, load, read_yaml
+from stages.params import MOVERS, PATH, load, read_yaml
 from stages.profiles import apply, names, read
 
 OTHERS = sorted(set(names()) - {"default"})
@@ -81,9 +81,8 @@ METHODS = {
     "selective": "lowres_selective",
     "consistency": "lowres_consistent",
     "consistency-forms": "form_b",
-    "quality": "aikd",
-    "quality-net": "judge",
 }
+QUALITIES = {"quality": ("aikd", ("graded", "in_place", "no_feature")), "quality-net": ("judge", ("own",))}
 
 
 @pytest.mark.parametrize(("method", "treatment"), METHODS.items())
@@ -92,6 +91,16 @@ def test_profiles_lie_one_over_another_the_last_on_top(params: Path, method: str
     found = load(params)
     assert found.teach.adopt.contract == "symmetric_rgb"  # of lfw, whose seeds and grid give way
     assert found.distill.seeds == (1, 2, 3)
-    assert {"low_resolution", "mask"} <= set(found.synthesize.grid)
-    assert found.students[treatment].controls
+    assert set(found.synthesize.grid) == {"low_resolution", "mask"}
+    assert "plain" in found.students[treatment].controls
+    assert found.reference.student == treatment
+
+
+@pytest.mark.parametrize("method", QUALITIES)
+def test_profiles_of_quality_have_a_grid_of_faces_in_place_and_askew(params: Path, method: str) -> None:
+    apply("lfw", "ablation", method, path=params)
+    found, (treatment, controls) = load(params), QUALITIES[method]
+    assert found.distill.seeds == (1, 2, 3)
+    assert set(found.synthesize.grid) == {"low_resolution", "blur", "mask", *MOVERS}
+    assert set(found.students[treatment].controls) == set(controls)
     assert found.reference.student == treatment
