@@ -1,0 +1,188 @@
+"""Captures as they arrive: pictures in a folder for each camera, or Parquet files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flows.rows import ALL_CAMERAS, TIME, capture_id
+from stages.lib.errors import ConfigError
+from stages.lib.sources.tree import RefusedFile, list_files, read_bytes
+
+LAYOUT: Final = "a folder of CAMERA/IMAGE and of Parquet files, or one Parquet file"
+BATCH_BYTES: Final = 2**26  # of encoded images that are held at once
+ROWS: Final = 32  # of a Parquet file that are read at once
+STAMP: Final = re.compile(r"(?<!\d)(\d{8}T\d{6}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)([.,]\d+)?(Z|[+-]\d\d(:?\d\d)?)?(?!\d)")
+LANDMARKS: Final = 10
+
+_TYPES: Final = {
+    "image": (pa.types.is_binary, pa.types.is_large_binary),
+    "time": (pa.types.is_timestamp,),
+    "camera": (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary),
+}
+_OPTIONAL: Final = ("landmarks", "subject_id")
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A picture that a camera took.
+
+    Attributes:
+        name: for messages.
+        time: when it was taken, with a time zone.
+        camera: which one took it.
+        image: the encoded picture, from outside: it may be anything.
+        landmarks: x, y of right eye, left eye, nose, right and left mouth corner of the person, in pixels of the
+            picture; none: they are to be found.
+        claimed: whom the person claims to be, as the gallery calls them.
+    """
+
+    name: str
+    time: datetime
+    camera: str
+    image: bytes
+    landmarks: tuple[float, ...] | None = None
+    claimed: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.camera in ("", ALL_CAMERAS):
+            raise ConfigError(f"{self.name}: a camera may not be called {self.camera!r}; give it a name")
+        if self.time.tzinfo is None:
+            raise ConfigError(f"{self.name}: the time {self.time} has no zone; give one, such as UTC")
+        if self.landmarks is not None and len(self.landmarks) != LANDMARKS:
+            raise ConfigError(f"{self.name}: {len(self.landmarks)} numbers are no landmarks; give {LANDMARKS}")
+
+    @cached_property
+    def id(self) -> str:
+        """See `flows.rows.capture_id`."""
+        return capture_id(self.camera, self.time, self.image)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some captures, and the input files of which nothing is left to be read after them."""
+
+    captures: tuple[Capture, ...]
+    finished: tuple[Path, ...]
+
+
+def batches(source: Path, size: int) -> Iterator[Batch]:
+    """Read captures, at most `size` of them and about 64 MB of pictures at once.
+
+    A folder holds pictures as `CAMERA/IMAGE`, at any depth below the camera, and Parquet files (`*.parquet`) beside
+    the cameras. Names that begin with a dot are passed over: whoever writes there writes under such a name and
+    renames the file when it is whole. The time of a picture is that in its name, if the name without its suffix
+    holds one like `20261127T101500Z` or `2026-11-27T10:15:00.250+01:00` (ISO 8601, basic or extended, to the second
+    or a fraction of it, UTC where it has no zone), else the time at which the file was last changed: a
+    copy of such a file may be another capture.
+
+    A Parquet file has a row a capture: `image` (encoded bytes), `time` (UTC where it has no zone), `camera`, and if
+    it likes `landmarks` (10 numbers) and `subject_id` (whom the person claims to be).
+
+    Raises:
+        ConfigError: an input cannot be read, or is not laid out like this; the message names the file.
+    """
+    captures: list[Capture] = []
+    finished: list[Path] = []
+    held = 0
+    for item in _items(source):
+        if isinstance(item, Path):
+            finished.append(item)
+            continue
+        if captures and (len(captures) == size or held + len(item.image) > BATCH_BYTES):
+            yield Batch(tuple(captures), tuple(finished))
+            captures, finished, held = [], [], 0
+        captures.append(item)
+        held += len(item.image)
+    if captures or finished:
+        yield Batch(tuple(captures), tuple(finished))
+
+
+def time_in(name: str) -> datetime | None:
+    """The time that a file name without its suffix holds; see `batches`."""
+    found = STAMP.search(name)
+    if found is None:
+        return None
+    try:
+        time = datetime.fromisoformat(found[0])
+    except ValueError:  # digits that are no date
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _items(source: Path) -> Iterator[Capture | Path]:
+    """Every capture, and each input file after the last of its own."""
+    if source.is_file():
+        yield from _rows(source)
+        return
+    if not source.is_dir():
+        raise ConfigError(f"{source} does not exist; captures come from {LAYOUT}")
+    for name in list_files(source):
+        if "/" in name:
+            yield _picture(source, name)
+            yield source / name
+        elif name.endswith(".parquet"):
+            yield from _rows(source / name)
+        else:
+            raise ConfigError(f"{source / name} lies in no camera's folder; captures come from {LAYOUT}")
+
+
+def _picture(root: Path, name: str) -> Capture:
+    path = root / name
+    try:
+        image = read_bytes(root, name)
+        changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except (RefusedFile, OSError) as error:
+        raise ConfigError(f"{path}: {error}; remove it, or make it readable") from error
+    return Capture(name, time_in(path.stem) or changed, name.partition("/")[0], image)
+
+
+def _rows(path: Path) -> Iterator[Capture | Path]:
+    try:
+        with pq.ParquetFile(path) as file:
+            columns = _columns(path, file.schema_arrow)
+            row = 0
+            for batch in file.iter_batches(ROWS, columns=columns):
+                for values in _utc(batch).to_pylist():
+                    yield _capture(f"{path.name}:{row}", path, values)
+                    row += 1
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{path} cannot be read as Parquet ({error}); write it again") from error
+    yield path
+
+
+def _columns(path: Path, schema: pa.Schema) -> list[str]:
+    """The columns to read, once those that must be there are."""
+    for name, kinds in _TYPES.items():
+        if name not in schema.names or not any(kind(schema.field(name).type) for kind in kinds):
+            kind = schema.field(name).type if name in schema.names else "missing"
+            raise ConfigError(f"{path}: column {name} is {kind}; it needs image (bytes), time (timestamp) and camera")
+    return [*_TYPES, *(name for name in _OPTIONAL if name in schema.names)]
+
+
+def _utc(batch: pa.RecordBatch) -> pa.RecordBatch:
+    time = batch["time"].cast(TIME, safe=False)  # nanoseconds are cut off
+    return batch.set_column(batch.schema.get_field_index("time"), "time", time)
+
+
+def _capture(name: str, path: Path, values: dict[str, Any]) -> Capture:
+    if missing := [column for column in _TYPES if values[column] is None]:
+        raise ConfigError(f"{path}: {name} has no {', '.join(missing)}; fill it in, or drop the row")
+    points = values.get("landmarks")
+    claimed = values.get("subject_id")
+    return Capture(
+        name,
+        values["time"],
+        values["camera"],
+        values["image"],
+        None if points is None else tuple(points),
+        None if claimed is None else str(claimed),
+    )
