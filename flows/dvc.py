@@ -242,6 +242,18 @@ def push(root: Path) -> int:
         return int(repo.push(run_cache=True))
 
 
+def add(root: Path, path: str) -> None:
+    """Track a folder of the working tree by a `.dvc` file beside it; once it is tracked, nothing happens."""
+    with _open(root) as repo:
+        repo.add(str(root / path))
+
+
+def share_cache(root: Path, clone: Path) -> None:
+    """Let a clone keep its results where this repository does, so that only what is stale there runs."""
+    with _open(root) as repo, _open(clone) as other, other.config.edit("local") as config:
+        config["cache"]["dir"] = repo.cache.local_cache_dir
+
+
 @contextmanager
 def _open(root: Path) -> Iterator[Repo]:
     with Repo(str(root), _wait_for_lock=True) as repo:

@@ -46,18 +46,33 @@ def apply(*names: str, path: Path = PATH) -> dict[str, tuple[Any, Any]]:
     Raises:
         ConfigError: no such profile, or the result would not be valid params; the file is then untouched.
     """
+    return assign({key: value for name in ("default", *names) for key, value in _leaves(read(name))}, path)
+
+
+def assign(wanted: Mapping[tuple[str, ...], Any], path: Path = PATH) -> dict[str, tuple[Any, Any]]:
+    """Set keys of `params.yaml`; comments stay.
+
+    Args:
+        wanted: the parts of a key -> its value.
+        path: the file.
+
+    Returns:
+        key -> (value before, value after), of the keys that changed.
+
+    Raises:
+        ConfigError: a key lies in no section, or the result would not be valid params; the file is then untouched.
+    """
     yaml = YAML()  # round trip: keeps comments and order
     yaml.width = 200  # an objective stays on its line
     read_yaml(path)  # says what is wrong with the file, if anything is
     document = yaml.load(path.read_text())
-    wanted = {key: value for name in ("default", *names) for key, value in _leaves(read(name))}
     changes = {}
     for key, value in wanted.items():
         *parents, last = key
         section = document
         for parent in parents:
             if parent not in section:
-                raise ConfigError(f"a profile sets {'.'.join(key)}, but {path} has no {parent!r}")
+                raise ConfigError(f"a change sets {'.'.join(key)}, but {path} has no {parent!r}")
             section = section[parent]
         if section.get(last) != value:
             changes[".".join(key)] = (section.get(last), value)
