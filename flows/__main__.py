@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.error import URLError
@@ -12,7 +15,7 @@ from urllib.request import urlopen
 import typer
 
 import flows as flows  # sets the environment before Prefect is imported
-from stages.lib.errors import ConfigError
+from stages.lib.errors import ConfigError, StageError
 
 HOST = "127.0.0.1"
 PORT = 4200
@@ -22,12 +25,16 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Run the pipeline through Prefect: retries, logs, schedules and a page to look at.\n\n"
-    "Nothing here is needed to reproduce a result: `dvc repro` does the same work.",
+    help="Run the pipeline through Prefect, and watch what its model sees in production.\n\n"
+    "Nothing here is needed to reproduce a result: `dvc repro` does the same work. The watch keeps its state below "
+    "FLOWS_HOME, `.watch` unless it is set; flows/RUNBOOK.md says what an alarm means and what to do.",
 )
+BUILD, WATCH, ANSWER = "Build", "Watch", "Answer an alarm"
+UI_PORT = 8000
+Log = Annotated[str | None, typer.Option(help="Folder or SQLAlchemy URL of the capture log; default: in FLOWS_HOME.")]
 
 
-@app.command()
+@app.command(rich_help_panel=BUILD)
 def build(
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage and what it waits for.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Stages at work at the same time.")] = 1,
@@ -62,7 +69,7 @@ def build(
         typer.echo(f"{outcome:>9}  {name}")
 
 
-@app.command()
+@app.command(rich_help_panel=BUILD)
 def graph() -> None:
     """Print the graph of dvc.yaml as a Mermaid flowchart: the picture in the README."""
     from flows import dvc
@@ -71,7 +78,7 @@ def graph() -> None:
     typer.echo(mermaid(dvc.graph(Path.cwd())))
 
 
-@app.command()
+@app.command(rich_help_panel=BUILD)
 def server(port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = PORT) -> None:
     """Start the Prefect server and its pages on http://127.0.0.1:4200; needed to look at past runs.
 
@@ -81,7 +88,7 @@ def server(port: Annotated[int, typer.Option(help="Port on the loopback interfac
     os.execv(sys.executable, command)
 
 
-@app.command()
+@app.command(rich_help_panel=BUILD)
 def serve() -> None:
     """Run the deployments of flows/prefect.yaml on this machine, at their schedules, until Ctrl-C."""
     if not _use_server():
@@ -92,6 +99,172 @@ def serve() -> None:
     from flows.deployments import read
 
     serve_deployments(*read(Path(__file__).with_name("prefect.yaml")))
+
+
+@app.command(rich_help_panel=WATCH)
+def score(
+    source: Annotated[str | None, typer.Argument(help="CAMERA/IMAGE below a folder, or Parquet; none: inbox.")] = None,
+    model: Annotated[str | None, typer.Option(help="An exported .onnx; default: the champion.")] = None,
+    log: Log = None,
+    gallery: Annotated[str | None, typer.Option(help="Templates of enrolled people, for match scores.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete captures once their rows are safe.")] = False,
+) -> None:
+    """Score new captures: a row each in the capture log, no pixels and no embeddings."""
+    _use_server()
+    from flows.score import score as score_flow
+
+    with _told():
+        typer.echo(score_flow(source=source, model=model, log=log, gallery=gallery, remove=remove))
+
+
+@app.command(rich_help_panel=WATCH)
+def baseline(
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC.")],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day, UTC.")],
+    camera: Annotated[list[str] | None, typer.Option(help="As the log names it; default: every camera.")] = None,
+    log: Log = None,
+) -> None:
+    """Accept a stretch of captures as normal: what its cameras are compared with from then on."""
+    from flows.baselines import accept_baseline
+    from flows.captures import open_log
+    from flows.home import Home
+
+    home = Home.from_environment()
+    start, end = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) + timedelta(days=1)
+    with _told():
+        captures = open_log(log or home.captures)
+        for name in camera or sorted({name for _, name in captures.counts(start, end, 24)}):
+            accepted = accept_baseline(captures, home, name, start, end)
+            typer.echo(f"{name}: {len(accepted.faces())} faces are its baseline")
+
+
+@app.command(rich_help_panel=WATCH)
+def monitor(log: Log = None) -> None:
+    """Hold finished windows of captures against what is normal; alarms come with their price."""
+    _use_server()
+    from flows.monitor import monitor as monitor_flow
+
+    with _told():
+        new = monitor_flow(log=log)
+    typer.echo("\n".join(new) or "no new alarm")
+
+
+@app.command(rich_help_panel=WATCH)
+def status() -> None:
+    """Print the alarms that are on, and each camera's newest window."""
+    from flows.home import Home
+    from flows.monitor import summary
+
+    with _told():
+        typer.echo(summary(Home.from_environment()))
+
+
+@app.command(rich_help_panel=WATCH)
+def page() -> None:
+    """Write the watch as one HTML file, for people without a server."""
+    from flows.home import Home
+    from flows.show import show_page
+
+    with _told():
+        typer.echo(show_page(Home.from_environment()))
+
+
+@app.command(rich_help_panel=WATCH)
+def dashboard(
+    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = UI_PORT,
+    log: Log = None,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Start Evidently's pages too.")] = True,
+) -> None:
+    """Make Evidently's workspace anew from the drift store, and show it on http://127.0.0.1:8000."""
+    from flows.home import Home
+    from flows.show import show_workspace
+
+    home = Home.from_environment()
+    with _told():
+        typer.echo(show_workspace(home, log))
+    if serve:
+        command = [sys.executable, "-m", "evidently.cli", "ui", "--workspace", str(home.workspace), "--host", HOST]
+        os.execv(sys.executable, [*command, "--port", str(port)])
+
+
+@app.command(rich_help_panel=ANSWER)
+def release(
+    fmr: Annotated[float, typer.Option(help="False match rate to run at; the model must state a threshold.")] = 1e-2,
+    student: Annotated[str | None, typer.Option(help="Default: reference.student.")] = None,
+) -> None:
+    """Put the pipeline's model into production as the first release, and freeze what challengers are judged on."""
+    from flows.home import Home
+    from flows.retrain import first_release
+
+    with _told():
+        first = first_release(Home.from_environment(), Path.cwd(), fmr, student)
+        typer.echo(f"release {first.number} ({first.version}) runs at cosine {first.threshold:.4f}")
+
+
+@app.command(rich_help_panel=ANSWER)
+def retrain(
+    alarm: Annotated[str | None, typer.Option(help="Id of the alarm that asks for it.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Do not wait for the cool-down.")] = False,
+) -> None:
+    """Build a challenger, judge it against the champion on the frozen protocol, and promote or hold it."""
+    _use_server()
+    from flows.build import BuildFailed
+    from flows.retrain import retrain as retrain_flow
+
+    with _told():
+        try:
+            typer.echo(retrain_flow(alarm=alarm, force=force))
+        except BuildFailed as error:
+            typer.echo(f"the challenger's build failed: {error}", err=True)
+            raise typer.Exit(error.code if error.code > 0 else 128 - error.code) from None
+
+
+@app.command(rich_help_panel=ANSWER)
+def releases() -> None:
+    """List every model that was promoted or held, and why."""
+    from flows.home import Home
+    from flows.releases import Releases
+
+    with _told():
+        book = Releases(Home.from_environment())
+        champion = book.champion()
+        for one in book.all():
+            mark = "champion" if champion and one.number == champion.number else "held" if one.held else ""
+            typer.echo(f"{one.number:>4}  {one.version:<14} {mark:<9} {one.reason}")
+
+
+@app.command(rich_help_panel=ANSWER)
+def rollback(reason: Annotated[str, typer.Option(help="For the history.")]) -> None:
+    """Put the champion before back into production, its threshold included."""
+    from flows.home import Home
+    from flows.releases import Releases
+
+    with _told():
+        back = Releases(Home.from_environment()).roll_back(reason)
+        typer.echo(f"release {back.number} ({back.version}) runs at cosine {back.threshold:.4f}")
+
+
+@app.command(rich_help_panel=WATCH)
+def demo() -> None:
+    """Play the whole loop on computed people: ship, drift, alarm, retrain, promote; and a drift that is held.
+
+    Takes a finished `dvc repro`, and about ten minutes on two cores. Its state is kept in .watch/demo.
+    """
+    _use_server()
+    from flows.demo import play
+
+    with _told():
+        play(Path.cwd(), typer.echo)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of ours are one line and their exit code."""
+    try:
+        yield
+    except StageError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        raise typer.Exit(error.exit_code) from None
 
 
 def _use_server() -> bool:

@@ -70,6 +70,17 @@ class Home:
         return self.root / "releases"
 
     @property
+    def page(self) -> Path:
+        """The watch as one HTML file."""
+        return self.root / "watch.html"
+
+    @property
+    def reference(self) -> Path:
+        """Profile of the model in production: the champion's, or before there is one, the pipeline's."""
+        champion = self.champion / "reference"
+        return champion if champion.is_dir() else Path("data/reference")
+
+    @property
     def champion(self) -> Path:
         """A link to the release that is in production."""
         return self.root / "champion"

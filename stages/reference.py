@@ -30,7 +30,7 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
     """Profile the people that training never saw: what the shipped model will meet if nothing drifts.
 
     The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell them `occlusion`,
-    the covered share of the face, and `quality`; no pixels, no embedding),
+    the covered share of the face, and `quality`; `person` numbers whose faces hang together; no pixels, no embedding),
     `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities),
     `profile.json` (quantiles and histogram edges of every column, and what `bands` are of) and `bands.parquet` (what
     each band of quality costs in FNMR, from clean faces to the worst of the grid, at the strictest threshold that the
@@ -47,9 +47,9 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
     score = (seen.embeddings[left] * seen.embeddings[right]).sum(axis=1)
     said = {name: seen.rows[name].to_numpy() for name in LIKE_QUALITY if name in seen.rows}
     genuine = pd.DataFrame({"score": score, **{n: np.minimum(v[left], v[right]) for n, v in said.items()}})
-    faces = seen.rows.drop(columns="subject_id")
+    faces = seen.rows.drop(columns="subject_id").assign(person=codes)
 
-    profiled = {n: faces[n].to_numpy() for n in faces if n != "face_id"} | {"genuine_score": score}
+    profiled = {n: faces[n].to_numpy() for n in faces if n not in ("face_id", "person")} | {"genuine_score": score}
     profile = {
         "model": model.contract.version,
         "aligned": table.content_id,

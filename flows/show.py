@@ -1,0 +1,57 @@
+"""Bring what people look at up to date with the drift store: the page, and Evidently's workspace."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from flows.alerts import AlarmBook
+from flows.baselines import References
+from flows.captures import open_log
+from flows.drift_store import DriftStore
+from flows.home import Home
+from flows.page import write_page
+from flows.rows import ALL_CAMERAS
+from flows.settings import WatchSettings
+from stages.lib.errors import ConfigError
+
+
+def show_page(home: Home, settings: WatchSettings | None = None) -> str:
+    """Write the page; returns where it is.
+
+    Raises:
+        ConfigError: no window was measured yet.
+    """
+    settings = settings or WatchSettings()
+    rows = _measured(home, settings)
+    write_page(rows, AlarmBook(home.alerts).alarms(), home.page, settings)
+    return f"{home.page} shows {len(set(rows['window'].to_pylist()))} windows"
+
+
+def show_workspace(home: Home, log: str | None = None, settings: WatchSettings | None = None) -> str:
+    """Make Evidently's workspace anew; returns what it holds.
+
+    Args:
+        home: whose drift store is shown.
+        log: of captures, for Evidently's own reading of the newest windows; none: the watch's own folder.
+        settings: how production is watched.
+
+    Raises:
+        ConfigError: no window was measured yet.
+    """
+    from flows.dashboard import write_workspace  # takes some seconds to import
+
+    settings = settings or WatchSettings()
+    rows = _measured(home, settings)
+    known = References(home, home.reference, settings.columns, settings.hours)
+    cameras = sorted(set(rows["camera"].to_pylist()) - {ALL_CAMERAS})
+    references = {camera: known.of(camera).faces() for camera in cameras}
+    alarms = AlarmBook(home.alerts).alarms()
+    snapshots = write_workspace(rows, alarms, home.workspace, open_log(log or home.captures), references)
+    return f"{home.workspace} holds {snapshots} snapshots"
+
+
+def _measured(home: Home, settings: WatchSettings) -> pa.Table:
+    rows = DriftStore(home.drift).read(hours=settings.hours)
+    if not rows.num_rows:
+        raise ConfigError(f"{home.drift} has no window yet: score captures, then run `python -m flows monitor`")
+    return rows
