@@ -33,7 +33,7 @@ PROJECT: Final = "face quality"
 RAW_WINDOWS: Final = 3
 """Newest windows of which Evidently reads the captures itself: each costs about a second a camera."""
 SAMPLE: Final = 500  # captures of a window that it reads
-OF_WINDOW: Final = ("captures", "rejected_share", "fnmr_expected", "fnmr_change", "p_min")
+OF_WINDOW: Final = ("captures", "rejected_share", "fnmr_expected", "fnmr_change", "claims_refused", "p_min")
 OF_COLUMN: Final = ("psi", "wasserstein", "q05", "q50", "q95")
 
 
@@ -161,6 +161,7 @@ def _panels(
     each = [camera for camera in cameras if camera != ALL_CAMERAS]
     yield "Cost", _lines("Expected FNMR", [_of("", "fnmr_expected", camera, _name(camera)) for camera in each])
     yield "Cost", _lines("Its change", [_of("", "fnmr_change", camera, _name(camera)) for camera in each])
+    yield "Cost", _lines("Claims turned down", [_of("", "claims_refused", camera, _name(camera)) for camera in each])
     for camera in each:
         quantiles = [_of("quality", figure, camera, figure) for figure in ("q05", "q50", "q95")]
         yield "Quality", _lines(f"{_name(camera)}: quality, quantiles", quantiles, "half")

@@ -41,6 +41,7 @@ QUANTILES: Final = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 RECENT: Final = timedelta(days=30)  # a camera that took nothing for so long is no stream any more
 REJECTS: Final = 0.1  # of alpha, for the rejected share; the measures have the rest
 NEWEST: Final = 30  # windows in the artifact
+CLAIMED: Final = "match_score"
 BOUNDS_OF: Final = "1"  # raise it when `calibrate` changes, and bounds are made again
 
 Row = dict[str, Any]
@@ -140,7 +141,7 @@ class _Monitor:
         """Measure one window of all cameras, and write it."""
         settings = self._settings
         end = window + timedelta(hours=settings.hours)
-        captured = read_windows(log, window, end, settings.columns)
+        captured = read_windows(log, window, end, [*settings.columns, CLAIMED])
         streams = len(cameras) + (len(cameras) > 1)
         alpha = alpha_for(settings.false_alarms_per_month, settings.hours, streams, settings.k, settings.n)
         rows: list[Row] = []
@@ -216,6 +217,7 @@ class _Monitor:
             *share,
             *_levels(captured, reference, settings.columns),
             *self._price(against),
+            *self._claims(captured),
         ]
         return [{**about, "breach": False, **row} for row in (*told, *judged)]
 
@@ -272,6 +274,20 @@ class _Monitor:
             change = self._prices.change(np.concatenate(quality), np.concatenate(normal))
             found.append(_estimate("fnmr_change", change))
         return found
+
+    def _claims(self, captured: Sequence[Window]) -> list[Row]:
+        """Share of the claims that the threshold turns down: what the price foretells, as far as people are honest.
+
+        Impostors are among them, so FNMR is at most that. The interval is Jeffreys'.
+        """
+        threshold = self._profile.bands.get("threshold")
+        models = {model for own in captured for model in own.models}
+        scores = np.concatenate([own.told(CLAIMED) for own in captured])
+        if threshold is None or models != {self._profile.model} or not len(scores):
+            return []
+        refused, total = int((scores < float(threshold)).sum()), len(scores)
+        low, high = stats.beta.ppf([0.025, 0.975], refused + 0.5, total - refused + 0.5)
+        return [{"column": "", "metric": "claims_refused", "value": refused / total, "low": low, "high": high}]
 
 
 def _estimate(metric: str, told: Estimate) -> Row:

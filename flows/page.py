@@ -97,7 +97,7 @@ def _state(own: pd.DataFrame, alarmed: bool) -> dict[str, Any]:
         return row if pd.notna(row["value"]) else None
 
     expected, change, quality = told("", "fnmr_expected"), told("", "fnmr_change"), told("quality", "q50")
-    rejected, verdict = told("", "rejected_share"), told("", "p_min")
+    rejected, refused, verdict = told("", "rejected_share"), told("", "claims_refused"), told("", "p_min")
     state = "alarm" if alarmed else "not judged" if verdict is None else "breach" if verdict["breach"] else "quiet"
     return {
         "name": _name(str(newest["camera"].iloc[0])),
@@ -105,6 +105,8 @@ def _state(own: pd.DataFrame, alarmed: bool) -> dict[str, Any]:
         "captures": int(newest["captures"].iloc[0]),
         "rejected": "" if rejected is None else f"{100 * rejected['value']:.1f} %",
         "quality": "" if quality is None else f"{quality['value']:.2f}",
+        "refused": "" if refused is None else f"{100 * refused['value']:.1f} %",
+        "refused_span": "" if refused is None else f"{100 * refused['low']:.1f} to {100 * refused['high']:.1f}",
         "expected": "" if expected is None else f"{100 * expected['value']:.1f} %",
         "expected_span": "" if expected is None else f"{100 * expected['low']:.1f} to {100 * expected['high']:.1f}",
         "change": "" if change is None else f"{100 * change['value']:+.1f}",

@@ -36,6 +36,7 @@ def drift_rows() -> pa.Table:
                 {"column": "", "metric": "rejected_share", "value": 0.02},
                 {"column": "", "metric": "fnmr_expected", "value": share, "low": share - 0.1, "high": share + 0.1},
                 {"column": "", "metric": "fnmr_change", "value": 0.05, "low": 0.01, "high": 0.09},
+                {"column": "", "metric": "claims_refused", "value": 0.3, "low": 0.2, "high": 0.4},
                 {"column": "", "metric": "p_min", "value": 0.001 if drifts else 0.5, "bound": 0.05, "breach": drifts},
             ]
             for column in ("q_sharpness", "quality"):
