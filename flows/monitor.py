@@ -27,7 +27,6 @@ from flows.drift_store import DriftStore
 from flows.home import Home
 from flows.rows import ALL_CAMERAS, DRIFT, SAID
 from flows.settings import WatchSettings
-from flows.show import show_page, show_workspace
 from flows.window import Window, read_windows
 from stages.lib.drift.calibration import Bounds, calibrate, design_effect
 from stages.lib.drift.reference import Reference
@@ -463,6 +462,8 @@ def monitor(
         summary(home, settings), key="monitor-summary", description="Alarms, and the newest windows"
     )
     if DriftStore(home.drift).windows(settings.hours) != before:  # most hours end no window
+        from flows.show import show_page, show_workspace  # torch and Evidently: not for those who only watch
+
         logger.info("%s; %s", show_page(home, settings), show_workspace(home, log, settings))
     return [alarm.words for alarm in new]
 

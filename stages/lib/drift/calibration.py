@@ -172,7 +172,8 @@ class _Tail:
         """Value that is exceeded with this chance."""
         if alpha < 1.0 - EXPONENTIAL:
             return self.start + self.mean * math.log((1.0 - EXPONENTIAL) / alpha)
-        return float(np.quantile(self.ordered, 1.0 - alpha))
+        rank = math.ceil((1.0 - alpha) * (1 + len(self.ordered)) - 1e-9)  # above it, `chance` is at most alpha
+        return float(self.ordered[min(rank, len(self.ordered)) - 1])
 
 
 def calibrate(reference: Reference, faces: int, resamples: int, seed: int) -> Bounds:
@@ -302,16 +303,17 @@ class _Urn:
         pools = [_Pool.of(reference, int(part), share) for part, share in zip(parts, shares, strict=True) if share]
         return cls(tuple(pools), len(reference))
 
-    def draw(self, count: int, random: np.random.Generator) -> tuple[Ints, Ints]:
+    def draw(self, count: int, random: np.random.Generator) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Windows and references as (count, M) counts of the reference's rows."""
-        reference = np.zeros((count, self.rows), np.int64)
+        reference = np.zeros((count, self.rows), np.int32)
         faces = []
         for pool in self.pools:
             rows, drawn = pool.draw(count, random)
             faces.append(rows)
             reference[:, pool.rows] = np.repeat(drawn, pool.sizes[:-1], axis=1)
         flat = np.concatenate(faces, axis=1) + self.rows * np.arange(count)[:, None]
-        return np.bincount(flat.ravel(), minlength=count * self.rows).reshape(count, self.rows), reference
+        window = np.bincount(flat.ravel(), minlength=count * self.rows).reshape(count, self.rows)
+        return window.astype(np.int32), reference
 
 
 @dataclass(frozen=True)
@@ -327,7 +329,7 @@ class _EmbeddingTests:
         vectors = embeddings[rows].astype(np.float64)
         return cls(rows, vectors @ vectors.T)
 
-    def compare(self, window: Ints, reference: Ints) -> Floats:
+    def compare(self, window: NDArray[np.int32], reference: NDArray[np.int32]) -> Floats:
         return embedding_distances(self.gram, window[:, self.rows], reference[:, self.rows])
 
 
