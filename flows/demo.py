@@ -1,8 +1,9 @@
 """The whole loop in one go: a model ships, a camera drifts, an alarm is raised and priced, a challenger is judged.
 
 People, cameras and days are computed (`flows.simulate`); builds, scores, alarms and judgements are those of the flows.
-The first release is a pilot that has learnt from clean faces only, so that there is something to learn from the first
-alarm. The second alarm asks for a challenger as well, and whether that one is better is for the protocol to say.
+The first release is a pilot made in a hurry, three epochs of clean faces, so that there is much to learn from the first
+alarm; the operator asks for training of full length then. The second alarm asks for a challenger as well, and whether
+that one is better is for the protocol to say.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from stages.lib.runtime import Runtime
 from stages.params import load
 
 FMR: Final = 1e-2
-PILOT: Final[dict[str, JsonValue]] = {"distill.degraded": 0.0, "distill.seeds": [1]}
+PILOT: Final[dict[str, JsonValue]] = {"distill.degraded": 0.0, "distill.seeds": [1], "distill.epochs": 3}
 FIRST, SECOND, LAST = BASELINE + 2, BASELINE + 8, BASELINE + 12
 """Days on which the first and the second drift begin, and the day after the last one."""
 RELEASED_PEOPLE: Final = 20
@@ -88,10 +89,10 @@ def play(root: Path, say: Say) -> None:
     days = range(FIRST, FIRST + 4)
     count = release_captures(site, SCENARIO, "gate", days, RELEASED_PEOPLE, aligned, home.released)
     say(f"an operator labels and releases {count} captures of {RELEASED_PEOPLE} people at the gate")
-    _challenge(stage, alarm)
+    _challenge(stage, alarm, {"distill.epochs": load(root / "params.yaml").distill.epochs})
 
     _live(stage, site, range(FIRST + 4, LAST))
-    _challenge(stage, _alarm(stage, "lobby", LAST))
+    _challenge(stage, _alarm(stage, "lobby", LAST), {})
     say(show_page(home))
     say(show_workspace(home))
 
@@ -102,7 +103,7 @@ def _pilot(stage: _Stage) -> Release:
     if champion := releases.champion():
         return champion
     student = load(stage.root / "params.yaml").reference.student
-    stage.say(f"building the pilot: {student}, one seed, clean faces only")
+    stage.say(f"building the pilot: {student}, one seed, three epochs, clean faces only")
     now = datetime.now(UTC)
     attempt = Attempt(id="pilot", student=student, alarm=None, changes=PILOT, released=None, started=now)
     clone = prepare(stage.home, stage.root, attempt)
@@ -145,12 +146,12 @@ def _alarm(stage: _Stage, camera: str, day: int) -> Alarm:
     return found[-1]
 
 
-def _challenge(stage: _Stage, alarm: Alarm) -> None:
+def _challenge(stage: _Stage, alarm: Alarm, changes: dict[str, JsonValue]) -> None:
     """Retrain on an alarm, unless that was done."""
     known = [one for one in Releases(stage.home).all() if one.origin.alarm == alarm.id]
     if not known:
         stage.say("building a challenger: some minutes")
-        retrain(alarm=alarm.id, force=True, repo=str(stage.root))
+        retrain(alarm=alarm.id, changes=changes, force=True, repo=str(stage.root))
         known = [one for one in Releases(stage.home).all() if one.origin.alarm == alarm.id]
     one = known[0]
     stage.say(f"release {one.number} is {'HELD' if one.held else 'PROMOTED'}: {one.reason}")

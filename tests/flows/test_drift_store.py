@@ -55,10 +55,10 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (damaged,) = tmp_path.glob("2026-03-03*")
     damaged.write_bytes(b"PAR1")
     for reads in (store.read, lambda: store.windows(24)):
-        with pytest.raises(ConfigError, match="2026-03-03.*measured again"):
+        with pytest.raises(ConfigError, match=r"2026-03-03.*measured again"):
             reads()
     damaged.rename(tmp_path / "other-h.parquet")
-    with pytest.raises(ConfigError, match="other-h.parquet is no window"):
+    with pytest.raises(ConfigError, match=r"other-h\.parquet is no window"):
         store.windows(24)
 
 
