@@ -1,0 +1,136 @@
+"""Captures in memory: the same whatever order they were read in, and drawn fairly; baselines made of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.baselines import References, accept_baseline, baseline_path
+from flows.captures import ParquetLog
+from flows.home import Home
+from flows.rows import CAPTURES, MEASURES
+from flows.window import read_windows
+from stages.lib.errors import ConfigError
+
+FIRST = datetime(2026, 3, 2, tzinfo=UTC)
+END = FIRST + timedelta(days=400)
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """A log that gives its rows in another order each time."""
+
+    rows: pa.Table
+    seed: int
+
+    def scan(self, start: datetime, end: datetime, columns: list[str], camera: str | None) -> Iterator[pa.RecordBatch]:
+        order = np.random.default_rng(self.seed).permutation(self.rows.num_rows)
+        yield from self.rows.take(order).select(columns).to_batches(max_chunksize=17)
+
+
+def made(count: int, camera: str = "gate", model: str = "m-1", start: int = 0) -> pa.Table:
+    """A capture every hour; every tenth is rejected, and the third measure is never told."""
+    random = np.random.default_rng(count)
+    gone = np.arange(count) % 10 == 9
+    measures = {
+        name: pa.array(
+            np.where(gone | (at == 2), np.nan, random.normal(size=count)).astype(np.float32), from_pandas=True
+        )
+        for at, name in enumerate((*MEASURES, "match_score"))
+    }
+    about = {
+        "capture_id": [hashlib.sha256(f"{camera} {i}".encode()).hexdigest()[:32] for i in range(start, start + count)],
+        "time": [FIRST + timedelta(hours=i) for i in range(start, start + count)],
+        "camera": [camera] * count,
+        "model": [model] * count,
+        "rejected": ["no face found" if one else None for one in gone],
+    }
+    return pa.table(about | measures, schema=CAPTURES)
+
+
+def test_ids_are_read_as_numbers_and_hours_are_counted_since_1970() -> None:
+    rows = made(40)
+    (window,) = read_windows(Shuffled(rows, 0), FIRST, END, MEASURES).values()
+    number = {int(capture[:16], 16): hour for hour, capture in enumerate(rows["capture_id"].to_pylist())}
+    first = int(FIRST.timestamp()) // 3600
+    assert dict(zip(window.key.tolist(), (window.hour - first).tolist(), strict=True)) == number
+    assert (window.captures, window.faces, window.models) == (40, 36, ("m-1",))
+    assert len(window.told("q_sharpness")) == 36 and len(window.told(MEASURES[2])) == 0
+
+
+def test_a_draw_is_the_same_in_any_order_and_only_of_faces() -> None:
+    rows = pa.concat_tables([made(200), made(50, "lobby")])
+    found = []
+    for seed in range(3):
+        windows = read_windows(Shuffled(rows, seed), FIRST, END, MEASURES)
+        assert list(windows) == ["gate", "lobby"]
+        own = windows["gate"]
+        drawn = own.drawn("lot", 60)
+        assert len(set(drawn.tolist())) == 60 and not own.rejected[drawn].any()
+        assert len(own.drawn("lot", 1000)) == 180 and len(own.drawn("lot", 1000, rejected=True)) == 200
+        found.append((own.key[drawn].tolist(), own.columns["q_yaw"][drawn].tolist()))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_draw_is_fair() -> None:
+    (window,) = read_windows(Shuffled(made(100), 0), FIRST, END, MEASURES).values()
+    times = np.zeros(100)
+    for lot in range(2000):
+        times[window.drawn(str(lot), 30)] += 1
+    among = ~window.rejected
+    assert times[~among].max() == 0
+    assert np.abs(times[among] / 2000 - 30 / 90).max() < 5 * np.sqrt(1 / 3 * 2 / 3 / 2000)
+
+
+def test_a_baseline_holds_numbers_and_hours_and_is_the_same_each_time(tmp_path: Path) -> None:
+    home, log = Home(tmp_path), ParquetLog(tmp_path / "log")
+    log.append(made(24 * 14))
+    first = accept_baseline(log, home, "gate", FIRST, END)
+    data = baseline_path(home, "gate").read_bytes()
+    assert accept_baseline(log, home, "gate", FIRST, END).content_id == first.content_id
+    assert baseline_path(home, "gate").read_bytes() == data
+    stored = pq.read_table(baseline_path(home, "gate"))
+    assert set(stored.column_names) == {"block", "rejected", *MEASURES}
+    assert MEASURES[2] not in first.columns and len(first) == 24 * 14 and len(first.faces()) < len(first)
+    assert first.window is not None and len(np.unique(first.window)) == 14
+    assert first.rejected is not None and first.rejected.mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_captures_of_two_models_are_no_baseline(tmp_path: Path) -> None:
+    home, log = Home(tmp_path), ParquetLog(tmp_path / "log")
+    log.append(made(30))
+    log.append(made(30, model="m-2", start=30))
+    with pytest.raises(ConfigError, match="m-1, m-2 scored these captures"):
+        accept_baseline(log, home, "gate", FIRST, END)
+    assert not baseline_path(home, "gate").exists()
+
+
+@pytest.mark.parametrize("camera", ["../gate", "a/b", "", ".", "*", "门" * 300, "gate\0", " "])
+def test_any_name_of_a_camera_has_a_file_of_its_own(tmp_path: Path, camera: str) -> None:
+    home = Home(tmp_path)
+    path = baseline_path(home, camera)
+    assert path.parent == home.baselines
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    others = {baseline_path(home, other) for other in ("gate", "a%2Fb", "%", f"{camera}x")}
+    assert path not in others
+
+
+def test_all_cameras_are_compared_with_equal_parts(tmp_path: Path) -> None:
+    home, log = Home(tmp_path / "home"), ParquetLog(tmp_path / "log")
+    for camera, count in (("gate", 300), ("lobby", 100)):
+        log.append(made(count, camera))
+        accept_baseline(log, home, camera, FIRST, END)
+    references = References(home, tmp_path, MEASURES, 24)
+    whole = references.together(["gate", "lobby"])
+    assert np.bincount(whole.stratum).tolist() == [100, 100] and whole.model == "m-1"
+    assert len(np.unique(whole.block)) == sum(len(np.unique(whole.block[whole.stratum == part])) for part in (0, 1))
+    assert references.together(["gate", "lobby"]) is whole
