@@ -22,6 +22,7 @@ from flows.rows import MEASURES
 from flows.window import Window, read_windows
 from stages.lib.drift.reference import MOST, Reference
 from stages.lib.errors import ConfigError
+from stages.lib.fingerprint import fingerprint
 from stages.lib.quality.calibration import QualityBands, load_bands
 
 BASELINE: Final = pa.schema(
@@ -32,11 +33,13 @@ BASELINE: Final = pa.schema(
     ]
 )
 PROFILE: Final = "the shipped profile"
+LONGEST: Final = 200  # letters of a file's name that any file system takes
 
 
 def baseline_path(home: Home, camera: str) -> Path:
-    """Where a camera's baseline lies; its name may hold anything, and is written as in a URL."""
-    return home.baselines / f"{quote(camera, safe='').replace('.', '%2E') or '%'}.parquet"
+    """Where a camera's baseline lies; its name may hold anything, and is written as in a URL, or hashed if long."""
+    name = quote(camera, safe="").replace(".", "%2E") or "%"
+    return home.baselines / f"{name if len(name) <= LONGEST else '%' + fingerprint(camera)}.parquet"
 
 
 def accept_baseline(log: CaptureLog, home: Home, camera: str, start: datetime, end: datetime) -> Reference:

@@ -99,7 +99,10 @@ class Finding:
             return f"{name} lies above {was_high:.3g} in {100 * self.value:.0f} % of the faces, where 5 % or fewer did"
         if self.metric == "tail_low":
             return f"{name} lies below {was_low:.3g} in {100 * self.value:.0f} % of the faces, where 5 % or fewer did"
-        return f"{name} spreads from {low:.3g} to {high:.3g}, where it spread from {was_low:.3g} to {was_high:.3g}"
+        now, was, share = max((low, was_low, 5), (high, was_high, 95), key=lambda end: abs(end[0] - end[1]))
+        if now == was:
+            return f"{name} is distributed otherwise than before"
+        return f"{name} {'fell' if now < was else 'rose'} from {was:.3g} to {now:.3g} ({share} % quantile)"
 
 
 def causes(windows: Iterable[Sequence[Finding]]) -> list[Finding]:

@@ -57,3 +57,17 @@ def test_what_a_capture_is_like_goes_before_what_the_model_makes_of_it() -> None
 def test_a_change_of_few_faces_is_told_by_the_tail() -> None:
     tail = Finding("occlusion", "tail_high", 0.3, 0.1, 0.001, (0.0, 0.01, 0.4), (0.0, 0.01, 0.05))
     assert tail.words == "occlusion lies above 0.05 in 30 % of the faces, where 5 % or fewer did"
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ((0.0, 0.01, 0.4), "occlusion rose from 0.05 to 0.4 (95 % quantile)"),
+        ((-0.2, 0.01, 0.05), "occlusion fell from 0 to -0.2 (5 % quantile)"),
+        ((0.0, 0.01, 0.05), "occlusion is distributed otherwise than before"),
+    ],
+)
+def test_a_change_that_leaves_the_median_is_told_by_the_end_that_moved(
+    now: tuple[float, float, float], words: str
+) -> None:
+    assert Finding("occlusion", "wasserstein", 0.6, 0.5, 0.001, now, (0.0, 0.01, 0.05)).words == words
