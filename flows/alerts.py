@@ -48,7 +48,7 @@ class Cause(Frozen):
         column: of the captures; `rejected` speaks of those without a face.
         metric: by which it is furthest beyond its bound.
         value: of the metric.
-        reference_value: the column's median in the reference.
+        reference_value: the column's median in the reference; embeddings have none.
         bound: that the metric passed.
         p: share of quiet windows that are as far off.
         words: what changed, for a person.
@@ -57,7 +57,7 @@ class Cause(Frozen):
     column: str
     metric: str
     value: float
-    reference_value: float
+    reference_value: float | None
     bound: float
     p: float
     words: str

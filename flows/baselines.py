@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from flows.captures import CaptureLog, aware
 from flows.home import Home
-from flows.rows import MEASURES
+from flows.rows import EMBEDDING, MEASURES
 from flows.window import Window, read_windows
 from stages.lib.drift.reference import MOST, Reference
 from stages.lib.errors import ConfigError
@@ -42,7 +42,9 @@ def baseline_path(home: Home, camera: str) -> Path:
     return home.baselines / f"{name if len(name) <= LONGEST else '%' + fingerprint(camera)}.parquet"
 
 
-def accept_baseline(log: CaptureLog, home: Home, camera: str, start: datetime, end: datetime) -> Reference:
+def accept_baseline(
+    log: CaptureLog, home: Home, camera: str, start: datetime, end: datetime, keep_embeddings: bool = False
+) -> Reference:
     """Freeze a stretch of a camera's captures as what it is compared with from the next window on.
 
     Measures and hours are kept, nothing that names a capture; of many captures a fair part. A stretch of two weeks
@@ -54,6 +56,7 @@ def accept_baseline(log: CaptureLog, home: Home, camera: str, start: datetime, e
         camera: of which.
         start: of the first capture.
         end: before which the last one was taken.
+        keep_embeddings: that the log holds, to compare those of later windows with.
 
     Returns:
         The baseline, as it is read back.
@@ -61,7 +64,7 @@ def accept_baseline(log: CaptureLog, home: Home, camera: str, start: datetime, e
     Raises:
         ConfigError: there are too few captures with a face, or several models scored them.
     """
-    captured = read_windows(log, start, end, MEASURES, camera).get(camera)
+    captured = read_windows(log, start, end, MEASURES, camera, keep_embeddings).get(camera)
     if captured is None or not captured.faces:
         raise ConfigError(f"camera {camera} has no face from {start} to {end}; choose another stretch")
     if len(captured.models) > 1:
@@ -83,7 +86,11 @@ def _frozen(captured: Window) -> pa.Table:
     kept = captured.drawn(f"baseline {captured.camera}", MOST, rejected=True)
     kept = kept[np.argsort(captured.hour[kept], kind="stable")]
     columns = {name: pa.array(values[kept], from_pandas=True) for name, values in captured.columns.items()}
-    return pa.table({"block": captured.hour[kept], "rejected": captured.rejected[kept], **columns}).cast(BASELINE)
+    rows = pa.table({"block": captured.hour[kept], "rejected": captured.rejected[kept], **columns}).cast(BASELINE)
+    if captured.embeddings is None:
+        return rows
+    vectors = [None if np.isnan(vector[0]) else vector for vector in captured.embeddings[kept]]
+    return rows.append_column(EMBEDDING, pa.array(vectors, EMBEDDING.type))
 
 
 class Profile(BaseModel):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,8 +38,8 @@ from stages.params import load
 
 FMR: Final = 1e-2
 PILOT: Final[dict[str, JsonValue]] = {"distill.degraded": 0.0, "distill.seeds": [1], "distill.epochs": 3}
-FIRST, SECOND, LAST = BASELINE + 2, BASELINE + 8, BASELINE + 12
-"""Days on which the first and the second drift begin, and the day after the last one."""
+FIRST, PROMOTED, SECOND, LAST = BASELINE + 2, BASELINE + 6, BASELINE + 14, BASELINE + 18
+"""Days: the first drift begins, another model scores, the second drift begins, and the day after the last one."""
 RELEASED_PEOPLE: Final = 20
 SCENARIO: Final = Scenario(
     cameras=("gate", "lobby"),
@@ -80,18 +80,18 @@ def play(root: Path, say: Say) -> None:
     site = Site(site_table(home, stage.runtime).path)
     say(f"release {champion.number} ships: {champion.version}, cosine {champion.threshold:.3f} for FMR 1 %")
 
-    _live(stage, site, range(FIRST + 4))
-    for camera in SCENARIO.cameras:
-        log = ParquetLog(home.captures)
-        accept_baseline(log, home, camera, SCENARIO.first, SCENARIO.midnight(BASELINE))
-    alarm = _alarm(stage, "gate", FIRST + 4)
+    _live(stage, site, range(PROMOTED))
+    _accept(stage, SCENARIO.cameras, 0, BASELINE)
+    alarm = _alarm(stage, "gate", PROMOTED)
     aligned, _ = Releases(home).protocol()
-    days = range(FIRST, FIRST + 4)
-    count = release_captures(site, SCENARIO, "gate", days, RELEASED_PEOPLE, aligned, home.released)
+    drifted = range(FIRST, PROMOTED)
+    count = release_captures(site, SCENARIO, "gate", drifted, RELEASED_PEOPLE, aligned, home.released)
     say(f"an operator labels and releases {count} captures of {RELEASED_PEOPLE} people at the gate")
     _challenge(stage, alarm, {"distill.epochs": load(root / "params.yaml").distill.epochs})
 
-    _live(stage, site, range(FIRST + 4, LAST))
+    _live(stage, site, range(PROMOTED, SECOND))
+    _accept(stage, ("lobby",), PROMOTED, SECOND)  # what the new model says is not comparable with the old one's words
+    _live(stage, site, range(SECOND, LAST))
     _challenge(stage, _alarm(stage, "lobby", LAST), {})
     say(show_page(home))
     say(show_workspace(home))
@@ -126,6 +126,14 @@ def _live(stage: _Stage, site: Site, days: range) -> None:
         log.append(score_day(site, SCENARIO, model, day, stage.runtime.threads))
     write_day(site, SCENARIO, days[-1], stage.home.inbox)
     stage.say(f"day {days[-1]} is in the inbox: {_score_inbox()}")
+
+
+def _accept(stage: _Stage, cameras: Sequence[str], first: int, end: int) -> None:
+    """Take days as what is normal at some cameras."""
+    for camera in cameras:
+        start, until = SCENARIO.midnight(first), SCENARIO.midnight(end)
+        accept_baseline(ParquetLog(stage.home.captures), stage.home, camera, start, until)
+    stage.say(f"days {first} to {end - 1} are the baseline of {', '.join(cameras)}")
 
 
 def _score_inbox() -> str:

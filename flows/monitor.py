@@ -30,7 +30,7 @@ from flows.settings import WatchSettings
 from flows.window import Window, read_windows
 from stages.lib.drift.calibration import Bounds, calibrate, design_effect
 from stages.lib.drift.reference import Reference
-from stages.lib.drift.statistics import measure
+from stages.lib.drift.statistics import measure, measure_embeddings
 from stages.lib.drift.verdict import Finding, alpha_for, causes, episodes
 from stages.lib.fingerprint import fingerprint
 from stages.lib.metrics.bootstrap import Estimate
@@ -140,7 +140,7 @@ class _Monitor:
         """Measure one window of all cameras, and write it."""
         settings = self._settings
         end = window + timedelta(hours=settings.hours)
-        captured = read_windows(log, window, end, [*settings.columns, CLAIMED])
+        captured = read_windows(log, window, end, [*settings.columns, CLAIMED], embeddings=settings.keep_embeddings)
         streams = len(cameras) + (len(cameras) > 1)
         alpha = alpha_for(settings.false_alarms_per_month, settings.hours, streams, settings.k, settings.n)
         rows: list[Row] = []
@@ -228,8 +228,9 @@ class _Monitor:
             name: np.concatenate([own.columns[name][rows] for own, rows in zip(against.parts, picked, strict=True)])
             for name in against.columns
         }
-        bounds = self._bounds_of(against.reference.faces(), against.faces)
-        judged, p = bounds.judge(measure(sample, against.reference), alpha)
+        normal = against.reference.faces()
+        measured = measure(sample, normal) | _embedded(against, picked, normal)
+        judged, p = self._bounds_of(normal, against.faces).judge(measured, alpha)
         rows = [
             {
                 "column": column,
@@ -287,6 +288,18 @@ class _Monitor:
         refused, total = int((scores < float(threshold)).sum()), len(scores)
         low, high = stats.beta.ppf([0.025, 0.975], refused + 0.5, total - refused + 0.5)
         return [{"column": "", "metric": "claims_refused", "value": refused / total, "low": low, "high": high}]
+
+
+def _embedded(
+    against: _Against, picked: Sequence[NDArray[np.int64]], normal: Reference
+) -> dict[tuple[str, str], float]:
+    """Distances of the embeddings of a camera's sample, where both sides have those of the same model."""
+    own = against.parts[0]
+    if normal.embeddings is None or own.embeddings is None or own.models != (normal.model,):
+        return {}
+    theirs = own.embeddings[picked[0]]
+    same = theirs.shape[1] == normal.embeddings.shape[1] and bool(np.isfinite(theirs).all())
+    return measure_embeddings(theirs, normal.embeddings) if same else {}
 
 
 def _estimate(metric: str, told: Estimate) -> Row:
@@ -416,7 +429,7 @@ def _cause(finding: Finding) -> Cause:
         column=finding.column,
         metric=finding.metric,
         value=finding.value,
-        reference_value=finding.reference[1],
+        reference_value=None if math.isnan(finding.reference[1]) else finding.reference[1],
         bound=finding.bound,
         p=finding.p,
         words=finding.words,

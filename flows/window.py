@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from flows.captures import CaptureLog
+from flows.rows import EMBEDDING
+from stages.lib.drift.reference import vectors
 
 HOUR: Final = 3_600_000_000  # microseconds
 DIGITS: Final = 16  # of a capture's id, which is a uniform hash
@@ -33,6 +35,7 @@ class Window:
         hour: (N,) of each, since 1970.
         rejected: (N,) whether there was no face to measure.
         columns: (N,) measures; NaN where there is none.
+        embeddings: (N, D), NaN where there is none; none: not asked for, or not kept.
     """
 
     camera: str
@@ -41,6 +44,7 @@ class Window:
     hour: NDArray[np.int64]
     rejected: NDArray[np.bool_]
     columns: dict[str, Floats]
+    embeddings: Floats | None = None
 
     @property
     def captures(self) -> int:
@@ -75,7 +79,12 @@ class Window:
 
 
 def read_windows(
-    log: CaptureLog, start: datetime, end: datetime, columns: Sequence[str], camera: str | None = None
+    log: CaptureLog,
+    start: datetime,
+    end: datetime,
+    columns: Sequence[str],
+    camera: str | None = None,
+    embeddings: bool = False,
 ) -> dict[str, Window]:
     """Read a stretch of the log, by camera in order of their names.
 
@@ -85,11 +94,13 @@ def read_windows(
         end: before which the last one was taken.
         columns: measures that are wanted.
         camera: only this one.
+        embeddings: are wanted as well.
     """
+    further = [EMBEDDING.name] if embeddings else []
     parts: dict[str, list[pa.RecordBatch]] = defaultdict(list)
     about = ["capture_id", "time", "camera", "model", "rejected"]
-    for batch in log.scan(start, end, [*about, *columns], camera):
-        slim = _slim(batch, columns)
+    for batch in log.scan(start, end, [*about, *columns, *further], camera):
+        slim = _slim(batch, [*columns, *further])
         names = batch["camera"].dictionary_encode()
         for code, name in enumerate(names.dictionary.to_pylist()):
             parts[name].append(slim.filter(pc.equal(names.indices, code)))
@@ -127,4 +138,5 @@ def _window(camera: str, rows: pa.Table, columns: Sequence[str]) -> Window:
         rows["hour"].to_numpy(),
         rows["rejected"].to_numpy(),
         {name: rows[name].to_numpy().astype(np.float32, copy=False) for name in columns},
+        vectors(rows[EMBEDDING.name].combine_chunks()) if EMBEDDING.name in rows.column_names else None,
     )

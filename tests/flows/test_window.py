@@ -15,8 +15,11 @@ import pytest
 
 from flows.baselines import References, accept_baseline, baseline_path
 from flows.captures import ParquetLog
+from flows.drift_store import DriftStore
 from flows.home import Home
-from flows.rows import CAPTURES, MEASURES
+from flows.monitor import watch
+from flows.rows import CAPTURES, EMBEDDING, MEASURES
+from flows.settings import WatchSettings
 from flows.window import read_windows
 from stages.lib.errors import ConfigError
 
@@ -134,3 +137,27 @@ def test_all_cameras_are_compared_with_equal_parts(tmp_path: Path) -> None:
     assert np.bincount(whole.stratum).tolist() == [100, 100] and whole.model == "m-1"
     assert len(np.unique(whole.block)) == sum(len(np.unique(whole.block[whole.stratum == part])) for part in (0, 1))
     assert references.together(["gate", "lobby"]) is whole
+
+
+def test_embeddings_are_compared_only_where_they_are_kept(tmp_path: Path) -> None:
+    log, home, kept = ParquetLog(tmp_path / "log"), Home(tmp_path / "home"), Home(tmp_path / "kept")
+    random = np.random.default_rng(0)
+    rows = made(24 * 40)
+    vectors = random.normal(size=(rows.num_rows, 8)) + np.eye(8)[0]
+    vectors[24 * 30 :] -= 2 * np.eye(8)[0]  # other people, or another model under the old name
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    gone = rows["rejected"].is_valid().to_pylist()
+    told = [None if no else vector for no, vector in zip(gone, vectors.astype(np.float32), strict=True)]
+    log.append(rows.append_column(EMBEDDING, pa.array(told, EMBEDDING.type)))
+    profile = tmp_path / "profile"
+    profile.mkdir()
+    (profile / "profile.json").write_text('{"model": "m-1", "bands": {"left_out": "made"}}')
+    for own, keep in ((home, False), (kept, True)):
+        baseline = accept_baseline(log, own, "gate", FIRST, FIRST + timedelta(days=25), keep)
+        assert (baseline.embeddings is not None) is keep
+        settings = WatchSettings(hours=24, sample=20, fewest=20, resamples=400, keep_embeddings=keep)
+        alarms = watch(log, own, settings, END, profile)
+        assert [alarm.causes[0].column for alarm in alarms] == (["embedding"] if keep else [])
+        told_of = set(DriftStore(own.drift).read()["metric"].to_pylist())
+        assert ({"mean_distance", "covariance_distance"} <= told_of) is keep
+    assert alarms[0].since >= FIRST + timedelta(days=30) and "embeddings changed" in alarms[0].words

@@ -36,7 +36,14 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from stages.lib.drift.reference import Reference
-from stages.lib.drift.statistics import EMBEDDING, EMBEDDING_METRICS, METRICS, compare, embedding_distances
+from stages.lib.drift.statistics import (
+    EMBEDDING,
+    EMBEDDING_METRICS,
+    METRICS,
+    compare,
+    embedding_distances,
+    scalar_products,
+)
 from stages.lib.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -46,7 +53,6 @@ Test = tuple[str, str]
 
 UPPER: Final = 0.9  # of a null distribution: excesses over this quantile are its tail
 EXPONENTIAL: Final = 0.95  # of the largest exceedances: above this quantile they are taken as exponential
-MOST_EMBEDDINGS: Final = 1_000  # scalar products of all pairs are held
 CHUNK: Final = 64  # resamples at once: what a processor's cache holds
 
 
@@ -195,7 +201,7 @@ def calibrate(reference: Reference, faces: int, resamples: int, seed: int) -> Bo
     orders = {name: _order(values) for name, values in reference.columns.items()}
     turned = _turning_points(reference)
     means, found, further = [], [], []
-    vectors = _EmbeddingTests.of(reference.embeddings) if reference.embeddings is not None else None
+    gram = None if reference.embeddings is None else scalar_products(reference.embeddings)
     for size in _chunks(resamples):
         window, drawn = urn.draw(size, random)
         found.append(
@@ -208,11 +214,11 @@ def calibrate(reference: Reference, faces: int, resamples: int, seed: int) -> Bo
             )
         )
         means.append(window @ turned / faces)
-        if vectors is not None:
-            further.append(vectors.compare(window, drawn))
+        if gram is not None:
+            further.append(embedding_distances(gram, window, drawn))
     null = _stretched(np.concatenate(found), _ratio(reference, turned, np.concatenate(means), faces, random), faces)
     tests = [(column, metric) for column in orders for metric in METRICS]
-    if vectors is not None:
+    if gram is not None:
         null = np.concatenate([null, np.concatenate(further)], axis=1)
         tests += [(EMBEDDING, metric) for metric in EMBEDDING_METRICS]
     return Bounds(tuple(tests), null.astype(np.float32), faces)
@@ -314,23 +320,6 @@ class _Urn:
         flat = np.concatenate(faces, axis=1) + self.rows * np.arange(count)[:, None]
         window = np.bincount(flat.ravel(), minlength=count * self.rows).reshape(count, self.rows)
         return window.astype(np.int32), reference
-
-
-@dataclass(frozen=True)
-class _EmbeddingTests:
-    """Scalar products of a reference's embeddings, of a part of them where there are many."""
-
-    rows: Ints
-    gram: Floats
-
-    @classmethod
-    def of(cls, embeddings: NDArray[np.float32]) -> _EmbeddingTests:
-        rows = np.sort(np.random.default_rng(0).permutation(len(embeddings))[:MOST_EMBEDDINGS])
-        vectors = embeddings[rows].astype(np.float64)
-        return cls(rows, vectors @ vectors.T)
-
-    def compare(self, window: NDArray[np.int32], reference: NDArray[np.int32]) -> Floats:
-        return embedding_distances(self.gram, window[:, self.rows], reference[:, self.rows])
 
 
 def _turning_points(reference: Reference) -> Floats:

@@ -21,6 +21,8 @@ FEWEST: Final = 20
 """Faces that have a measure, or it is not watched."""
 MOST: Final = 5_000
 """Faces of a reference: of more, its own error is small beside that of a window, and a resample takes long."""
+MOST_EMBEDDINGS: Final = 1_000
+"""The same where embeddings are compared: the scalar products of all pairs are held."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Reference:
         window: (M,) number of the window that a capture fell into; none: not captured by a watched camera.
         phase: (M,) number of its block within the window, such as the hour of the day; none with `window`.
         stratum: (M,) number of the part that it belongs to; a window has as many faces of each part.
-        embeddings: (M, D) unit, where they were kept.
+        embeddings: (M, D) unit, where those of all faces were kept; NaN in rejected rows.
     """
 
     name: str
@@ -88,9 +90,12 @@ class Reference:
             None if blocks_of_window is None else number // blocks_of_window,
             None if blocks_of_window is None else number % blocks_of_window,
             np.zeros(len(number), np.int64),
-            _matrix(rows["embedding"]) if "embedding" in rows.column_names else None,
+            vectors(rows["embedding"].combine_chunks()) if "embedding" in rows.column_names else None,
         )
-        return whole.thinned(MOST)
+        kept = whole.faces().embeddings
+        if kept is None or not np.isfinite(kept).all():
+            return replace(whole, embeddings=None).thinned(MOST)
+        return whole.thinned(MOST_EMBEDDINGS)
 
     @classmethod
     def joined(cls, parts: Sequence[Reference], name: str) -> Reference:
@@ -177,5 +182,12 @@ def _floats(column: pa.ChunkedArray) -> Floats:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    return np.stack(column.to_numpy(zero_copy_only=False)).astype(np.float32)
+def vectors(column: pa.ListArray) -> NDArray[np.float32] | None:
+    """(N, D) of a column of lists, NaN where there is none; none: there is no list, or they differ in length."""
+    lengths = column.value_lengths().drop_null().unique().to_pylist()
+    if len(lengths) != 1:
+        return None
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    found = np.full((len(column), lengths[0]), np.nan, np.float32)
+    found[there] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, lengths[0])
+    return found

@@ -118,10 +118,16 @@ def embedding_distances(gram: Floats, window: Ints, reference: Ints) -> Floats:
 
 def measure_embeddings(window: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[tuple[str, str], float]:
     """Distances of one window of (N, D) embeddings from (M, D) of the reference, by (`embedding`, metric)."""
-    both = np.concatenate([window, reference]).astype(np.float64)
+    both = np.concatenate([window, reference])
     ours = (np.arange(len(both)) < len(window))[None].astype(np.int64)
-    distances = embedding_distances(both @ both.T, ours, 1 - ours)[0]
+    distances = embedding_distances(scalar_products(both), ours, 1 - ours)[0]
     return {(EMBEDDING, metric): float(x) for metric, x in zip(EMBEDDING_METRICS, distances, strict=True)}
+
+
+def scalar_products(embeddings: NDArray[np.float32]) -> Floats:
+    """(N, N) of all pairs of (N, D) embeddings."""
+    exact = embeddings.astype(np.float64)
+    return np.asarray(exact @ exact.T)
 
 
 def _quantiles(below: Ints, ranks: Ints) -> Ints:
