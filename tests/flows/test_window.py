@@ -155,7 +155,8 @@ def test_embeddings_are_compared_only_where_they_are_kept(tmp_path: Path) -> Non
     for own, keep in ((home, False), (kept, True)):
         baseline = accept_baseline(log, own, "gate", FIRST, FIRST + timedelta(days=25), keep)
         assert (baseline.embeddings is not None) is keep
-        settings = WatchSettings(hours=24, sample=20, fewest=20, resamples=400, keep_embeddings=keep)
+        rare = {"false_alarms_per_month": 0.05, "sample": 20, "fewest": 20, "resamples": 400}
+        settings = WatchSettings(**rare, keep_embeddings=keep)
         alarms = watch(log, own, settings, END, profile)
         assert [alarm.causes[0].column for alarm in alarms] == (["embedding"] if keep else [])
         told_of = set(DriftStore(own.drift).read()["metric"].to_pylist())
