@@ -54,7 +54,7 @@ def day_of_rows(faces: pd.DataFrame, day: int, count: int, model: str) -> pa.Tab
     micros = np.sort(random.integers(86_400_000_000, size=count))
     start = int((FIRST + timedelta(days=day)).timestamp()) * 1_000_000
     about = {
-        "capture_id": pa.array([f"{day:04x}{number:028x}" for number in range(count)], pa.string()),
+        "capture_id": pa.array([random.bytes(16).hex() for _ in range(count)], pa.string()),
         "time": pa.array(start + micros, pa.timestamp("us", "UTC")),
         "camera": pa.array(np.array(CAMERAS)[random.integers(len(CAMERAS), size=count)], pa.string()),
         "model": pa.array([model] * count, pa.string()),
