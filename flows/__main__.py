@@ -248,7 +248,7 @@ def rollback(reason: Annotated[str, typer.Option(help="For the history.")]) -> N
 def demo() -> None:
     """Play the whole loop on computed people: ship, drift, alarm, retrain, promote; and a drift that is held.
 
-    Takes a finished `dvc repro`, and about ten minutes on two cores. Its state is kept in .watch/demo.
+    Takes a finished `dvc repro`, and about eight minutes on two cores. Its state is kept in .watch/demo.
     """
     _use_server()
     from flows.demo import play

@@ -237,10 +237,12 @@ def to_webhook(url: str) -> Send:
 
 
 def to_event() -> Send:
-    """A channel: the Prefect event that `retrain` waits for."""
+    """A channel: the Prefect event that `retrain` waits for; an alarm that is over asks for nothing any more."""
     from prefect.events import emit_event
 
     def send(alarm: Alarm) -> None:
+        if alarm.ended is not None:
+            return
         emit_event(
             event="face-quality.drift.detected",
             resource={"prefect.resource.id": f"face-quality.camera.{alarm.camera}"},

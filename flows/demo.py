@@ -22,16 +22,19 @@ from flows.alerts import Alarm, AlarmBook
 from flows.baselines import accept_baseline
 from flows.build import build
 from flows.captures import ParquetLog
+from flows.gallery import write_gallery
 from flows.home import VARIABLE, Home
 from flows.monitor import monitor
 from flows.releases import Origin, Release, Releases
 from flows.retrain import ALIGNED, EXPORTED, GRID, REFERENCE, Attempt, prepare, retrain
 from flows.scenario import BASELINE, Effect, Planted, Scenario
+from flows.score import score
+from flows.settings import WatchSettings
 from flows.show import show_page, show_workspace
 from flows.simulate import release as release_captures
 from flows.simulate import score_day, write_day
-from flows.site import Site, site_table
-from stages.lib.deploy.session import SHIPPED
+from flows.site import Site, gallery_of, site_table
+from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.runtime import Runtime
 from stages.params import load
@@ -125,7 +128,10 @@ def _live(stage: _Stage, site: Site, days: range) -> None:
     for day in stage.runtime.progress(wanted, "captures", "days"):
         log.append(score_day(site, SCENARIO, model, day, stage.runtime.threads))
     write_day(site, SCENARIO, days[-1], stage.home.inbox)
-    stage.say(f"day {days[-1]} is in the inbox: {_score_inbox()}")
+    gallery = stage.home.root / "gallery.parquet"
+    served = FaceModel(model)
+    write_gallery(gallery_of(site, served), served.contract, gallery)
+    stage.say(f"day {days[-1]} is in the inbox: {_score_inbox(gallery)}")
 
 
 def _accept(stage: _Stage, cameras: Sequence[str], first: int, end: int) -> None:
@@ -136,12 +142,9 @@ def _accept(stage: _Stage, cameras: Sequence[str], first: int, end: int) -> None
     stage.say(f"days {first} to {end - 1} are the baseline of {', '.join(cameras)}")
 
 
-def _score_inbox() -> str:
-    from flows.score import score
-    from flows.settings import WatchSettings
-
-    # the days of the scenario are over: kept as long as there is time
-    return score(settings=WatchSettings(retention_days=100_000), remove=True)
+def _score_inbox(gallery: Path) -> str:
+    # the days of the scenario are long over: keep them all the same
+    return score(gallery=str(gallery), settings=WatchSettings(retention_days=100_000), remove=True)
 
 
 def _alarm(stage: _Stage, camera: str, day: int) -> Alarm:

@@ -30,6 +30,8 @@ def test_all_that_runs_by_itself_is_declared_once_and_alone() -> None:
 def test_the_trigger_listens_to_what_an_alarm_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[dict[str, object]] = []
     monkeypatch.setattr("prefect.events.emit_event", lambda **event: sent.append(event))
+    to_event()(alarm().model_copy(update={"ended": alarm().raised}))
+    assert not sent  # what is over asks for nothing
     to_event()(alarm())
     (event,) = sent
     (trigger,) = next(one for one in read(DEPLOYMENTS) if one.name == "retrain").triggers
