@@ -91,8 +91,11 @@ def test_figures_are_those_of_a_loop(
         "norm",
         "occlusion",
         "quality",
-    }  # no pixels, no embedding, no person
+        "person",
+    }  # no pixels, no embedding, no name
     assert faces["face_id"].to_pylist() == [row["face_id"] for row in test]
+    people = sorted({row["subject_id"] for row in test})
+    assert faces["person"].to_pylist() == [people.index(row["subject_id"]) for row in test]
     np.testing.assert_allclose(faces["norm"].to_numpy(), norms, rtol=1e-5)
 
     covered = [(decode(row["image"])[::16, ::16, 0] / 255).mean() for row in test]
