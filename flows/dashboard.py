@@ -41,10 +41,12 @@ class WatchedFigure(SingleValueMetric):
     """A figure of the drift store, which a snapshot takes over as it is.
 
     Attributes:
+        camera: its name. A panel tells its lines apart by such labels, and not by the metadata of snapshots.
         column: of the captures; empty where the figure speaks of the window.
         figure: its name in the drift store.
     """
 
+    camera: str
     column: str
     figure: str
 
@@ -111,7 +113,9 @@ def _snapshot(
         if figure in (OF_COLUMN if column else OF_WINDOW)
     ]
     values = {_heading(c, m): v for c, m, v in zip(told["column"], told["metric"], told["value"], strict=True)}
-    metrics: list[Any] = [WatchedFigure(column=column, figure=figure) for column, figure in wanted]
+    metrics: list[Any] = [
+        WatchedFigure(camera=_name(camera), column=column, figure=figure) for column, figure in wanted
+    ]
     current, reference = pd.DataFrame([values]), None
     if log is not None and camera in references:
         hours = float(own["hours"].iloc[0])
@@ -179,10 +183,8 @@ def _lines(title: str, values: list[PanelMetric], size: str = "full") -> Dashboa
 
 
 def _of(column: str, figure: str, camera: str, legend: str) -> PanelMetric:
-    labels = {"column": column, "figure": figure}
-    return PanelMetric(
-        metric=WatchedFigure.__name__, metric_labels=labels, metadata={"camera": _name(camera)}, legend=legend
-    )
+    labels = {"camera": _name(camera), "column": column, "figure": figure}
+    return PanelMetric(metric=WatchedFigure.__name__, metric_labels=labels, legend=legend)
 
 
 def _heading(column: str, figure: str) -> str:

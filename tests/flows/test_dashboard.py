@@ -36,7 +36,8 @@ def test_a_snapshot_stands_for_a_window_of_a_camera_with_the_store_s_own_figures
         assert run is not None
         for result in run.metric_results.values():
             config = result.metric_value_location.metric.params
-            key = (run.timestamp.date(), run.metadata["camera"], config["column"], config["figure"])
+            assert config["camera"] == run.metadata["camera"]
+            key = (run.timestamp.date(), config["camera"], config["column"], config["figure"])
             np.testing.assert_allclose(result.value, stored[key]["value"])
             seen += 1
     assert seen == len(stored)
