@@ -201,7 +201,9 @@ class _Monitor:
             "model": "+".join(sorted({model for own in captured for model in own.models})),
         }
         judged, chances = [], []
-        if against.each and against.columns:
+        # the shipped profile is of other people and no camera: figures are held against it, and no alarm is raised
+        known = all(self._references.accepted(own.camera) for own in against.parts)
+        if known and against.each and against.columns:
             drifts, p = self._judge(window, against, alpha * (1 - REJECTS))
             judged += drifts
             chances.append(p / (1 - REJECTS))
@@ -503,7 +505,7 @@ def _line(window: datetime, camera: str, told: Mapping[str, Row]) -> str:
     p = (
         f"{judged['value']:.3g}{' **breach**' if judged['breach'] else ''} | {judged['bound']:.3g}"
         if judged
-        else "too few |"
+        else "not judged |"
     )
     change = f"{100 * price['value']:+.1f}" if price else ""
     name = camera.replace("|", "\\|")

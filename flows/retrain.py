@@ -281,7 +281,7 @@ def begin(home: Home, releases: Releases, root: Path, wish: Wish, settings: Retr
         raise NotNow(f"the last retraining began on {last:%Y-%m-%d}: wait until {last + wait:%Y-%m-%d}, or force it")
     champion = releases.champion()
     if champion is None:
-        raise ConfigError(f"{home.releases} has no champion to challenge: promote the first release by hand")
+        raise ConfigError(f"{home.releases} has no champion to challenge: run `python -m flows release`")
     name = wish.student or champion.origin.student
     wanted = _changes(params, champion, name, wish.changes, causes, released, settings.probability)
     if alarm and wanted == champion.origin.changes:  # by hand, other params or code in the working tree may be meant

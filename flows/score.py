@@ -24,6 +24,7 @@ from stages.params import load
 
 BATCH: Final = 128  # captures that are scored and logged at once
 EXPORTED: Final = Path("data/exported")
+FOREVER: Final = 36_500  # days
 MICROSECOND: Final = timedelta(microseconds=1)
 
 Measure = Callable[[Sequence[Capture]], pa.Table]
@@ -71,7 +72,7 @@ def score(
         model: an exported .onnx file; none: the champion, or before there is one, the model of the pipeline.
         log: a folder or the URL of a database; none: the watch's own folder.
         gallery: a Parquet file of templates, for match scores.
-        settings: `retention_days` and `keep_embeddings` are used.
+        settings: `retention_days` and `keep_embeddings` are used; none: nothing is forgotten.
         remove: input files once they are in the log.
 
     Returns:
@@ -81,6 +82,7 @@ def score(
         ConfigError: the model, the gallery or an input file is missing or not what it should be.
         TransientError: the log's database does not answer.
     """
+    retention = settings.retention_days if settings else FOREVER  # a run by hand deletes nothing unasked
     home, settings = Home.from_environment(), settings or WatchSettings()
     params = load()
     shipped = Path(model) if model else shipped_model(home, params.reference.student)
@@ -102,7 +104,7 @@ def score(
         open_log(log or home.captures),
         Path(source) if source else home.inbox,
         scorer,
-        settings.retention_days,
+        retention,
         datetime.now(UTC),
         remove,
         lambda so_far: logger.info("%s", so_far),

@@ -21,7 +21,7 @@ def test_all_that_runs_by_itself_is_declared_once_and_alone() -> None:
     assert set(declared) == {"build", "score", "monitor", "retrain"}
     assert all(one.concurrency_limit == 1 for one in declared.values())
     assert {name for name, one in declared.items() if one.schedules} == {"build", "score", "monitor"}
-    assert declared["score"].parameters == {"remove": True}
+    assert declared["score"].parameters == {"remove": True, "settings": {"retention_days": 90}}
     (trigger,) = declared["retrain"].triggers
     assert isinstance(trigger, DeploymentEventTrigger)
     assert trigger.parameters == {"alarm": "{{ event.payload.id }}"}
