@@ -133,7 +133,10 @@ def baseline(
     start, end = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) + timedelta(days=1)
     with _told():
         captures = open_log(log or home.captures)
-        for name in camera or sorted({name for _, name in captures.counts(start, end, 24)}):
+        cameras = camera or sorted({name for _, name in captures.counts(start, end, 24)})
+        if not cameras:
+            raise ConfigError(f"no captures from {since:%Y-%m-%d} to {until:%Y-%m-%d}; see `python -m flows status`")
+        for name in cameras:
             accepted = accept_baseline(captures, home, name, start, end)
             typer.echo(f"{name}: {len(accepted.faces())} faces are its baseline")
 

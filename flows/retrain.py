@@ -229,11 +229,11 @@ def first_release(home: Home, root: Path, fmr: float = 1e-2, student: str | None
     name = student or load(root / "params.yaml").reference.student
     exported = root / EXPORTED / name
     version = FaceModel(exported / SHIPPED).contract.version
-    releases.freeze_protocol(root / ALIGNED, root / GRID)
     commit = _git(root, "rev-parse", "HEAD")
     release = releases.register(exported, root / REFERENCE, Origin(id=version, student=name, commit=commit), fmr)
     if not _git(root, "status", "--porcelain", "--", "params.yaml", "dvc.lock"):  # else no commit holds what was built
         _git(root, *AUTHOR, "tag", "--force", "--annotate", f"champion-{release.number}", "--message", release.reason)
+    releases.freeze_protocol(root / ALIGNED, root / GRID)
     return releases.promote(release.number)
 
 
