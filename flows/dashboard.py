@@ -1,7 +1,9 @@
 """Evidently's workspace, made from the drift store: the only file that imports Evidently.
 
 A snapshot stands for a window of a camera and holds our own figures; those of the newest windows hold Evidently's own
-reading of the captures as well. The workspace may be deleted at any time, and is made anew as a whole.
+reading of the captures as well. The snapshot of all cameras together holds each camera's shared figures too: a line
+has a gap wherever a snapshot of its panel lacks the figure, so cameras that share a panel must share snapshots.
+The workspace may be deleted at any time, and is made anew as a whole.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ RAW_WINDOWS: Final = 3
 SAMPLE: Final = 500  # captures of a window that it reads
 OF_WINDOW: Final = ("captures", "rejected_share", "fnmr_expected", "fnmr_change", "claims_refused", "p_min")
 OF_COLUMN: Final = ("psi", "wasserstein", "q05", "q50", "q95")
+SHARED: Final = (*OF_WINDOW, "psi", "wasserstein")
+"""Figures by which cameras are drawn in one panel."""
 
 
 class WatchedFigure(SingleValueMetric):
     """A figure of the drift store, which a snapshot takes over as it is.
 
     Attributes:
-        camera: its name. A panel tells its lines apart by such labels, and not by the metadata of snapshots.
+        camera: its name. A panel tells its lines apart by such labels; metadata only choose its snapshots.
         column: of the captures; empty where the figure speaks of the window.
         figure: its name in the drift store.
     """
@@ -58,12 +62,12 @@ class WatchedFigureCalculation(SingleValueCalculation[WatchedFigure]):
         self, context: Context, current_data: Dataset, reference_data: Dataset | None
     ) -> tuple[SingleValue, None]:
         """The figure; there is no reference: the drift store has made the comparison."""
-        name = _heading(self.metric.column, self.metric.figure)
+        name = _heading(self.metric.camera, self.metric.column, self.metric.figure)
         return self.result(float(current_data.column(name).data.iloc[0])), None
 
     def display_name(self) -> str:
         """The figure in words."""
-        return " ".join(filter(None, [PLAIN.get(self.metric.column, ""), self.metric.figure]))
+        return " ".join(filter(None, [f"{self.metric.camera}:", PLAIN.get(self.metric.column, ""), self.metric.figure]))
 
 
 def write_workspace(
@@ -85,7 +89,7 @@ def write_workspace(
     Returns:
         How many snapshots it holds.
     """
-    table = rows.to_pandas()
+    table = rows.to_pandas().sort_values(["window", "camera"], kind="stable")
     cameras = sorted(set(table["camera"]), key=lambda name: (name == ALL_CAMERAS, name))
     windows = sorted(set(table["window"]))
     with new_folder(folder) as building:
@@ -95,11 +99,14 @@ def write_workspace(
             project.dashboard.add_panel(panel, tab=tab)
         project.save()
         count = 0
-        for (window, camera), own in table.groupby(["window", "camera"], sort=True):
+        for window, every in table.groupby("window", sort=True):
             newest = log is not None and references is not None and window in windows[-RAW_WINDOWS:]
-            snapshot = _snapshot(own, window.to_pydatetime(), camera, log if newest else None, references or {})
-            workspace.add_run(project.id, snapshot, include_data=False)
-            count += 1
+            for camera in (ALL_CAMERAS, *sorted(set(every["camera"]) - {ALL_CAMERAS})):
+                own = every["camera"] == camera
+                told = every[own | every["metric"].isin(SHARED)] if camera == ALL_CAMERAS else every[own]
+                snapshot = _snapshot(told, window.to_pydatetime(), camera, log if newest else None, references or {})
+                workspace.add_run(project.id, snapshot, include_data=False)
+                count += 1
     return count
 
 
@@ -107,15 +114,10 @@ def _snapshot(
     own: pd.DataFrame, window: datetime, camera: str, log: CaptureLog | None, references: Mapping[str, Reference]
 ) -> Any:
     told = own[own["value"].notna()]
-    wanted = [
-        (column, figure)
-        for column, figure in zip(told["column"], told["metric"], strict=True)
-        if figure in (OF_COLUMN if column else OF_WINDOW)
-    ]
-    values = {_heading(c, m): v for c, m, v in zip(told["column"], told["metric"], told["value"], strict=True)}
-    metrics: list[Any] = [
-        WatchedFigure(camera=_name(camera), column=column, figure=figure) for column, figure in wanted
-    ]
+    told = told[told["metric"].isin(OF_COLUMN).where(told["column"] != "", told["metric"].isin(OF_WINDOW))]
+    names = list(zip(told["camera"].map(_name), told["column"], told["metric"], strict=True))
+    values = {_heading(*name): value for name, value in zip(names, told["value"], strict=True)}
+    metrics: list[Any] = [WatchedFigure(camera=of, column=column, figure=figure) for of, column, figure in names]
     current, reference = pd.DataFrame([values]), None
     if log is not None and camera in references:
         hours = float(own["hours"].iloc[0])
@@ -125,8 +127,9 @@ def _snapshot(
         # the one row of figures beside the captures: its other rows are empty, and nobody reads them
         current = pd.concat([current, raw[columns].dropna().reset_index(drop=True)], axis=1)
         reference = pd.concat([current[list(values)].iloc[:1], reference.reset_index(drop=True)], axis=1)
-        metrics += [ValueDrift(column=name, method="psi") for name in columns]
-        metrics += [QuantileValue(column=name, quantile=0.05) for name in columns if name == "quality"]
+        read: list[Any] = [ValueDrift(column=name, method="psi") for name in columns]
+        read += [QuantileValue(column=name, quantile=0.05) for name in columns if name == "quality"]
+        metrics = read + metrics  # its pictures come first: dozens of our counters would hide them
     definition = DataDefinition(numerical_columns=list(current.columns))
     data = Dataset.from_pandas(current, data_definition=definition)
     against = None if reference is None else Dataset.from_pandas(reference, data_definition=definition)
@@ -167,7 +170,7 @@ def _panels(
     yield "Cost", _lines("Its change", [_of("", "fnmr_change", camera, _name(camera)) for camera in each])
     yield "Cost", _lines("Claims turned down", [_of("", "claims_refused", camera, _name(camera)) for camera in each])
     for camera in each:
-        quantiles = [_of("quality", figure, camera, figure) for figure in ("q05", "q50", "q95")]
+        quantiles = [_of("quality", figure, camera, figure, camera) for figure in ("q05", "q50", "q95")]
         yield "Quality", _lines(f"{_name(camera)}: quality, quantiles", quantiles, "half")
     for column in (name for name in PLAIN if name in set(table["column"])):
         for figure in ("psi", "wasserstein"):
@@ -182,14 +185,16 @@ def _lines(title: str, values: list[PanelMetric], size: str = "full") -> Dashboa
     return line_plot_panel(title=title, values=values, size=size)
 
 
-def _of(column: str, figure: str, camera: str, legend: str) -> PanelMetric:
+def _of(column: str, figure: str, camera: str, legend: str, snapshots: str = ALL_CAMERAS) -> PanelMetric:
+    """A camera's line, read from the snapshots of all cameras or of one."""
     labels = {"camera": _name(camera), "column": column, "figure": figure}
-    return PanelMetric(metric=WatchedFigure.__name__, metric_labels=labels, legend=legend)
+    about = {"camera": _name(snapshots)}
+    return PanelMetric(metric=WatchedFigure.__name__, metric_labels=labels, metadata=about, legend=legend)
 
 
-def _heading(column: str, figure: str) -> str:
+def _heading(camera: str, column: str, figure: str) -> str:
     """Of a figure in a dataset; no column of captures is called so."""
-    return f"{column}/{figure}"
+    return f"{camera}/{column}/{figure}"
 
 
 def _name(camera: str) -> str:

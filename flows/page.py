@@ -68,7 +68,7 @@ def write_page(rows: pa.Table, alarms: Sequence[Alarm], path: Path, settings: Wa
         overview=Picture.drawn(
             "windows",
             "How far each window lies from its baseline, in multiples of the bound of its farthest measure: from 1 on "
-            "it breaches. Grey: not judged. Bars below a row: an alarm was on.",
+            "it breaches. Hatched: not judged. Bars below a row: an alarm was on.",
             partial(_overview, table, cameras, alarms),
         ),
         details=[(_name(camera), _pictures(table[table["camera"] == camera], camera)) for camera in cameras],
@@ -179,8 +179,9 @@ def _heat(
     names: Sequence[str],
     theme: Theme,
 ) -> None:
-    """(R, W) multiples of bounds as coloured cells; NaN is grey."""
-    colours = ListedColormap(SHADES[theme.name]).with_extremes(bad=theme.line)
+    """(R, W) multiples of bounds as coloured cells; NaN is hatched: a grey could not be told from the quiet shades."""
+    colours = ListedColormap(SHADES[theme.name]).with_extremes(bad=(0, 0, 0, 0))
+    axes.patch.set(hatch="//////", edgecolor=theme.soft)
     norm = BoundaryNorm([*STEPS, 1e9], len(SHADES[theme.name]))
     shown = axes.imshow(np.ma.masked_invalid(values), aspect="auto", cmap=colours, norm=norm, interpolation="nearest")
     axes.set_yticks(range(len(names)), names)
