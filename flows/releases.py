@@ -18,10 +18,10 @@ from typing import Annotated, Final, Literal
 
 import pyarrow.dataset as ds
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from flows.home import Home
-from stages.lib.challenge import Judgement
+from stages.lib.challenge import Judgement, Record
 from stages.lib.deploy.golden import verify_golden
 from stages.lib.deploy.session import SHIPPED, SHIPPED_INT8, FaceModel
 from stages.lib.errors import ConfigError
@@ -39,13 +39,7 @@ MODELS: Final = {SHIPPED: "golden.npz", SHIPPED_INT8: "golden.int8.npz"}
 LEARNT: Final = ds.field("split").isin(["train", "val"])
 
 
-class Frozen(BaseModel):
-    """A record that is written once."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Origin(Frozen):
+class Origin(Record):
     """Where a model comes from.
 
     Attributes:
@@ -63,7 +57,7 @@ class Origin(Frozen):
     changes: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Release(Frozen):
+class Release(Record):
     """A model that was registered.
 
     Attributes:
@@ -100,7 +94,7 @@ class Release(Frozen):
         return self.judgement.reason if self.judgement else "the first release"
 
 
-class Event(Frozen):
+class Event(Record):
     """One line of the history.
 
     Attributes:

@@ -27,8 +27,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from flows import dvc
 from flows.build import build as build_flow
 from flows.home import Home
-from flows.releases import Frozen, Origin, Release, Releases
-from stages.lib.challenge import Compared, Judgement, judge
+from flows.releases import Origin, Release, Releases
+from stages.lib.challenge import Compared, Judgement, Record, judge
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError, TransientError
 from stages.lib.fingerprint import fingerprint, sha256_file
@@ -91,7 +91,7 @@ class RetrainSettings(BaseModel):
     threads: Annotated[int, Field(ge=1)] = 2
 
 
-class Wish(Frozen):
+class Wish(Record):
     """What is asked of a retraining.
 
     Attributes:
@@ -107,7 +107,7 @@ class Wish(Frozen):
     force: bool = False
 
 
-class Attempt(Frozen):
+class Attempt(Record):
     """A retraining, from its start on.
 
     Attributes:
@@ -235,11 +235,6 @@ def first_release(home: Home, root: Path, fmr: float = 1e-2, student: str | None
         _git(root, *AUTHOR, "tag", "--force", "--annotate", f"champion-{release.number}", "--message", release.reason)
     releases.freeze_protocol(root / ALIGNED, root / GRID)
     return releases.promote(release.number)
-
-
-def roll_back(home: Home, reason: str) -> Release:
-    """Put the champion before back into production, threshold included; see `Releases.roll_back`."""
-    return Releases(home).roll_back(reason)
 
 
 def judge_on_protocol(releases: Releases, champion: Release, exported: Path, settings: RetrainSettings) -> Judgement:

@@ -8,22 +8,10 @@ from typing import Final
 
 import pyarrow as pa
 
+from stages.params import COVARIATES as COVARIATES
+
 TIME: Final = pa.timestamp("us", tz="UTC")
 
-COVARIATES: Final = (
-    "q_sharpness",
-    "q_brightness",
-    "q_contrast",
-    "q_overexposed",
-    "q_underexposed",
-    "q_interocular",
-    "q_face_size",
-    "q_yaw",
-    "q_pitch",
-    "q_roll",
-    "q_alignment_residual",
-)
-"""Columns of `stages.lib.quality.covariates`, in its units."""
 SAID: Final = ("norm", "quality", "occlusion")
 """What the model says of a face beside its embedding; null where it cannot tell."""
 MEASURES: Final = (*COVARIATES, *SAID)
