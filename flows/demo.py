@@ -1,9 +1,9 @@
 """The whole loop in one go: a model ships, a camera drifts, an alarm is raised and priced, a challenger is judged.
 
-People, cameras and days are computed (`flows.simulate`); builds, scores, alarms and judgements are those of the flows.
-The first release is a pilot made in a hurry, three epochs of clean faces, so that there is much to learn from the first
-alarm; the operator asks for training of full length then. The second alarm asks for a challenger as well, and whether
-that one is better is for the protocol to say.
+People, cameras and days are computed (`flows.simulation`); builds, scores, alarms and judgements are those of the
+flows. The first release is a pilot made in a hurry, three epochs of clean faces, so that there is much to learn from
+the first alarm; the operator asks for training of full length then. The second alarm asks for a challenger as well, and
+whether that one is better is for the protocol to say.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from flows.home import VARIABLE, Home
 from flows.monitor import monitor
 from flows.releases import Origin, Release, Releases
 from flows.retrain import ALIGNED, EXPORTED, GRID, REFERENCE, Attempt, prepare, retrain
-from flows.scenario import BASELINE, Effect, Planted, Scenario
 from flows.score import score
 from flows.settings import WatchSettings
 from flows.show import show_page, show_workspace
-from flows.simulate import release as release_captures
-from flows.simulate import score_day, write_day
-from flows.site import Site, gallery_of, site_table
+from flows.simulation.days import release as release_captures
+from flows.simulation.days import score_day, write_day
+from flows.simulation.scenario import BASELINE, Effect, Planted, Scenario
+from flows.simulation.site import Site, gallery_of, site_table
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.runtime import Runtime

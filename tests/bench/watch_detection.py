@@ -22,16 +22,16 @@ from scipy.stats import chi2
 
 import stages as stages  # sets the thread policy before torch starts its own
 from flows.alerts import Alarm
-from flows.camera import people_seen
 from flows.captures import ParquetLog
 from flows.drift_store import DriftStore
 from flows.home import Home
 from flows.monitor import accept_baseline, watch
 from flows.rows import ALL_CAMERAS
-from flows.scenario import BASELINE, Planted, Scenario, quiet, standard
 from flows.settings import WatchSettings
-from flows.simulate import simulate
-from flows.site import Site, people_of, site_table
+from flows.simulation.camera import people_seen
+from flows.simulation.days import simulate
+from flows.simulation.scenario import BASELINE, Planted, Scenario, quiet, standard
+from flows.simulation.site import Site, people_of, site_table
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.metrics.bootstrap import Estimate, bootstrap_mean, interval, subject_weights
 from stages.lib.metrics.verification import target_name

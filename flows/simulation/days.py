@@ -11,12 +11,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flows.camera import captures_of
+from flows import measure as measuring
 from flows.intake import Capture
 from flows.measure import MAX_PIXELS, Gallery, measure
 from flows.rows import TIME
-from flows.scenario import Scenario
-from flows.site import Site, gallery_of, people_of
+from flows.simulation.camera import captures_of
+from flows.simulation.scenario import Scenario
+from flows.simulation.site import Site, gallery_of, people_of
 from stages.lib.codec import BadImage, decode_untrusted, encode_png
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
@@ -25,7 +26,8 @@ from stages.lib.fingerprint import code_version, fingerprint, sha256_file
 from stages.lib.runtime import Runtime
 from stages.lib.table import TEST, Table, write_parquet
 
-MADE_BY: Final = ("camera", "measure", "scenario", "site")  # modules beside this one, whose change makes days anew
+MADE_BY: Final = (*sorted(Path(__file__).parent.glob("*.py")), Path(measuring.__file__))
+"""Files whose change makes days anew."""
 
 
 def simulate(site: Site, scenario: Scenario, model: Path, runtime: Runtime) -> Iterator[pa.Table]:
@@ -43,7 +45,7 @@ def simulate(site: Site, scenario: Scenario, model: Path, runtime: Runtime) -> I
     Yields:
         The rows of `flows.rows.CAPTURES` of each day from day 0 on, camera by camera.
     """
-    made_by = [code_version(), *(sha256_file(Path(__file__).with_name(f"{name}.py")) for name in MADE_BY)]
+    made_by = [code_version(), *map(sha256_file, MADE_BY)]
     key = fingerprint(scenario, site.prefix, Table.open(site.table).content_id, sha256_file(model), *made_by)
     kept = runtime.scratch / "simulate" / key
     kept.mkdir(parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ from scipy.special import ndtri
 from scipy.stats import poisson
 
 from flows.intake import Capture
-from flows.scenario import TILT, Planted, Scenario, at_severity
-from flows.site import People, Site, encode_bmp, people_of
+from flows.simulation.scenario import TILT, Planted, Scenario, at_severity
+from flows.simulation.site import People, Site, encode_bmp, people_of
 from stages.lib.codec import Pixels
 from stages.lib.degrade import OPERATORS, replay
 from stages.lib.degrade.keys import Uniform, draws

@@ -14,14 +14,14 @@ import pytest
 import torch
 from scipy.stats import ttest_ind
 
-from flows import simulate as simulation
-from flows.camera import NIGHT, captures_of, people_seen
 from flows.home import Home
 from flows.intake import batches
 from flows.rows import CAPTURES, COVARIATES
-from flows.scenario import BASELINE, TILT, Effect, Planted, Scenario, at_severity, quiet, standard, truth
-from flows.simulate import release, score_day, simulate, write_day
-from flows.site import Site, gallery_of, people_of, site_table
+from flows.simulation import days as simulation
+from flows.simulation.camera import NIGHT, captures_of, people_seen
+from flows.simulation.days import release, score_day, simulate, write_day
+from flows.simulation.scenario import BASELINE, TILT, Effect, Planted, Scenario, at_severity, quiet, standard, truth
+from flows.simulation.site import Site, gallery_of, people_of, site_table
 from stages import ingest
 from stages.lib.cohort.basis import load_targets
 from stages.lib.cohort.identity import sample_identity
