@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import typer
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 import flows as flows  # sets the environment before Prefect is imported
 from stages.lib.errors import ConfigError, StageError
@@ -27,11 +29,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run the pipeline through Prefect, and watch what its model sees in production.\n\n"
     "Nothing here is needed to reproduce a result: `dvc repro` does the same work. The watch keeps its state below "
-    "FLOWS_HOME, `.watch` unless it is set; flows/RUNBOOK.md says what an alarm means and what to do.",
+    "FLOWS_HOME, `.watch` unless it is set, and reads `settings.yaml` there; flows/RUNBOOK.md says what an alarm means "
+    "and what to do.",
 )
 BUILD, WATCH, ANSWER = "Build", "Watch", "Answer an alarm"
 UI_PORT = 8000
-Log = Annotated[str | None, typer.Option(help="Folder or SQLAlchemy URL of the capture log; default: in FLOWS_HOME.")]
 
 
 @app.command(rich_help_panel=BUILD)
@@ -102,11 +104,39 @@ def serve() -> None:
 
 
 @app.command(rich_help_panel=WATCH)
+def settings() -> None:
+    """Check the settings.yaml of FLOWS_HOME, and explain every key that it may hold, with what is in force."""
+    from flows.home import Home
+    from flows.settings import WatchSettings
+    from stages.lib.explained import show
+
+    home = Home.from_environment()
+    with _told():
+        show(str(home.settings), WatchSettings, WatchSettings.of(home).model_dump(mode="json"))
+    typer.echo("the settings are valid" if home.settings.is_file() else "there is no such file: these are the defaults")
+
+
+@app.command(rich_help_panel=WATCH)
+def enrol(
+    people: Annotated[Path, typer.Argument(help="Photographs of those who may pass, as PERSON/IMAGE.")],
+    model: Annotated[str | None, typer.Option(help="An exported .onnx; default: the champion.")] = None,
+) -> None:
+    """Make a template of each person, so that captures that claim to be somebody get a match score.
+
+    It takes the place of all templates that there were. Templates are of one model: enrol people anew after a
+    promotion.
+    """
+    from flows.home import Home
+    from flows.score import enrol_people
+
+    with _told():
+        typer.echo(enrol_people(Home.from_environment(), people, model))
+
+
+@app.command(rich_help_panel=WATCH)
 def score(
     source: Annotated[str | None, typer.Argument(help="CAMERA/IMAGE below a folder, or Parquet; none: inbox.")] = None,
     model: Annotated[str | None, typer.Option(help="An exported .onnx; default: the champion.")] = None,
-    log: Log = None,
-    gallery: Annotated[str | None, typer.Option(help="Templates of enrolled people, for match scores.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Delete captures once their rows are safe.")] = False,
 ) -> None:
     """Score new captures: a row each in the capture log, no pixels and no embeddings."""
@@ -114,7 +144,7 @@ def score(
     from flows.score import score as score_flow
 
     with _told():
-        typer.echo(score_flow(source=source, model=model, log=log, gallery=gallery, remove=remove))
+        typer.echo(score_flow(source=source, model=model, remove=remove))
 
 
 @app.command(rich_help_panel=WATCH)
@@ -122,33 +152,43 @@ def baseline(
     since: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC.")],
     until: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day, UTC.")],
     camera: Annotated[list[str] | None, typer.Option(help="As the log names it; default: every camera.")] = None,
-    log: Log = None,
 ) -> None:
-    """Accept a stretch of captures as normal: what its cameras are compared with from then on."""
+    """Accept a stretch of captures as normal: what its cameras are compared with from then on.
+
+    A camera that cannot have one keeps no other waiting; the exit code is 2 then.
+    """
     from flows.baselines import accept_baseline
     from flows.captures import open_log
     from flows.home import Home
+    from flows.settings import WatchSettings
 
-    home = Home.from_environment()
+    home, refused = Home.from_environment(), False
     start, end = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) + timedelta(days=1)
     with _told():
-        captures = open_log(log or home.captures)
+        how = WatchSettings.of(home)
+        captures = open_log(how.log or home.captures)
         cameras = camera or sorted({name for _, name in captures.counts(start, end, 24)})
         if not cameras:
             raise ConfigError(f"no captures from {since:%Y-%m-%d} to {until:%Y-%m-%d}; see `python -m flows status`")
         for name in cameras:
-            accepted = accept_baseline(captures, home, name, start, end)
-            typer.echo(f"{name}: {len(accepted.faces())} faces are its baseline")
+            try:
+                accepted = accept_baseline(captures, home, name, start, end, how.keep_embeddings)
+                typer.echo(f"{name}: {len(accepted.faces())} faces are its baseline")
+            except ConfigError as error:
+                typer.echo(f"{name} is left as it was: {error}", err=True)
+                refused = True
+    if refused:
+        raise typer.Exit(ConfigError.exit_code)
 
 
 @app.command(rich_help_panel=WATCH)
-def monitor(log: Log = None) -> None:
+def monitor() -> None:
     """Hold finished windows of captures against what is normal; alarms come with their price."""
     _use_server()
     from flows.monitor import monitor as monitor_flow
 
     with _told():
-        new = monitor_flow(log=log)
+        new = monitor_flow()
     typer.echo("\n".join(new) or "no new alarm")
 
 
@@ -157,34 +197,38 @@ def status() -> None:
     """Print the alarms that are on, and each camera's newest window."""
     from flows.home import Home
     from flows.monitor import summary
+    from flows.settings import WatchSettings
 
+    home = Home.from_environment()
     with _told():
-        typer.echo(summary(Home.from_environment()))
+        typer.echo(summary(home, WatchSettings.of(home)))
 
 
 @app.command(rich_help_panel=WATCH)
 def page() -> None:
     """Write the watch as one HTML file, for people without a server."""
     from flows.home import Home
+    from flows.settings import WatchSettings
     from flows.show import show_page
 
+    home = Home.from_environment()
     with _told():
-        typer.echo(show_page(Home.from_environment()))
+        typer.echo(show_page(home, WatchSettings.of(home)))
 
 
 @app.command(rich_help_panel=WATCH)
 def dashboard(
     port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = UI_PORT,
-    log: Log = None,
     serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Start Evidently's pages too.")] = True,
 ) -> None:
     """Make Evidently's workspace anew from the drift store, and show it on http://127.0.0.1:8000."""
     from flows.home import Home
+    from flows.settings import WatchSettings
     from flows.show import show_workspace
 
     home = Home.from_environment()
     with _told():
-        typer.echo(show_workspace(home, log))
+        typer.echo(show_workspace(home, WatchSettings.of(home)))
     if serve:
         command = [sys.executable, "-m", "evidently.cli", "ui", "--workspace", str(home.workspace), "--host", HOST]
         os.execv(sys.executable, [*command, "--port", str(port)])
@@ -200,13 +244,17 @@ def release(
     from flows.retrain import first_release
 
     with _told():
-        first = first_release(Home.from_environment(), Path.cwd(), fmr, student)
+        first = first_release(Home.from_environment(), Path.cwd(), fmr, student, typer.echo)
         typer.echo(f"release {first.number} ({first.version}) runs at cosine {first.threshold:.4f}")
 
 
 @app.command(rich_help_panel=ANSWER)
 def retrain(
     alarm: Annotated[str | None, typer.Option(help="Id of the alarm that asks for it.")] = None,
+    student: Annotated[str | None, typer.Option(help="That is trained; default: the champion's.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of params.yaml, such as distill.epochs=20.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for the cool-down.")] = False,
 ) -> None:
     """Build a challenger, judge it against the champion on the frozen protocol, and promote or hold it."""
@@ -215,8 +263,9 @@ def retrain(
     from flows.retrain import retrain as retrain_flow
 
     with _told():
+        changes = dict(map(_change, change or []))
         try:
-            typer.echo(retrain_flow(alarm=alarm, force=force))
+            typer.echo(retrain_flow(alarm=alarm, student=student, changes=changes, force=force))
         except BuildFailed as error:
             typer.echo(f"the challenger's build failed: {error}", err=True)
             raise typer.Exit(error.code if error.code > 0 else 128 - error.code) from None
@@ -258,6 +307,15 @@ def demo() -> None:
 
     with _told():
         play(Path.cwd(), typer.echo)
+
+
+def _change(told: str) -> tuple[str, Any]:
+    """KEY=VALUE, the value as YAML reads it."""
+    key, equals, value = told.partition("=")
+    try:
+        return key, YAML(typ="safe", pure=True).load(value if equals else ":")
+    except YAMLError:
+        raise ConfigError(f"--change {told}: write KEY=VALUE, such as distill.epochs=20") from None
 
 
 @contextmanager

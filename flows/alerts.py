@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from logging import Logger, LoggerAdapter
 from pathlib import Path
 from typing import Final
 
-import httpx
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from flows.rows import ALL_CAMERAS
 from stages.lib.errors import ConfigError, TransientError
 from stages.lib.fingerprint import fingerprint
+from stages.lib.folders import new_file
+from stages.lib.frozen import Frozen
 
 WEBHOOK_SECONDS: Final = 10.0
 FUTURE: Final = datetime.max.replace(tzinfo=UTC)
@@ -25,12 +23,8 @@ MOST_NAMED: Final = 2
 
 Send = Callable[["Alarm"], None]
 """Hand an alarm over. Raises TransientError if it did not arrive."""
-
-
-class Frozen(BaseModel):
-    """A record that JSON can hold."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Failed = Callable[["Alarm", str, TransientError], None]
+"""Told of an alarm that did not arrive, by its channel."""
 
 
 class Price(Frozen):
@@ -166,7 +160,7 @@ class AlarmBook:
                 self._write(gone.model_copy(update={"ended": gone.raised}))
         return new
 
-    def send(self, channels: Mapping[str, Send], failed: Callable[[Alarm, str, TransientError], None]) -> list[Alarm]:
+    def send(self, channels: Mapping[str, Send], failed: Failed) -> list[Alarm]:
         """Hand over what is owed to these channels; what does not arrive stays owed, for the next run.
 
         A run that is killed between both may send an alarm again; its id tells the receiver.
@@ -198,11 +192,8 @@ class AlarmBook:
         return sorted(entries, key=lambda entry: (entry.raised, entry.camera))
 
     def _write(self, entry: Entry) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{entry.id}.json"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(entry.model_dump_json(indent=2) + "\n")
-        os.replace(temporary, path)
+        with new_file(self.folder / f"{entry.id}.json") as building:
+            building.write_text(entry.model_dump_json(indent=2) + "\n")
 
 
 def _read(path: Path) -> Entry:
@@ -210,50 +201,3 @@ def _read(path: Path) -> Entry:
         return Entry.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigError(f"{path} holds no alarm: {error}; move it away") from error
-
-
-def to_log(logger: Logger | LoggerAdapter) -> Send:
-    """A channel: a warning in a log."""
-    return lambda alarm: logger.warning("%s (alarm %s)", alarm.words, alarm.id)
-
-
-def to_webhook(url: str) -> Send:
-    """A channel: a POST of the alarm as JSON; `text` holds the sentence, as chat servers want it.
-
-    The header `Idempotency-Key` holds the alarm's id.
-    """
-
-    def send(alarm: Alarm) -> None:
-        body = {"text": alarm.words, "alarm": json.loads(alarm.model_dump_json())}
-        try:
-            answer = httpx.post(url, json=body, headers={"Idempotency-Key": alarm.id}, timeout=WEBHOOK_SECONDS)
-            answer.raise_for_status()
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TransientError(
-                f"the webhook did not take it: {type(error).__name__}"
-            ) from error  # no URL: it is a secret
-
-    return send
-
-
-def to_event() -> Send:
-    """A channel: the Prefect event that `retrain` waits for; an alarm that is over asks for nothing any more."""
-    from prefect.events import emit_event
-
-    def send(alarm: Alarm) -> None:
-        if alarm.ended is not None:
-            return
-        emit_event(
-            event="face-quality.drift.detected",
-            resource={"prefect.resource.id": f"face-quality.camera.{alarm.camera}"},
-            payload={
-                "id": alarm.id,
-                "camera": alarm.camera,
-                "column": alarm.causes[0].column if alarm.causes else None,
-                "since": alarm.since.isoformat(),
-                "fnmr_change": alarm.fnmr_change.value if alarm.fnmr_change else None,
-                "words": alarm.words,
-            },
-        )
-
-    return send

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +22,7 @@ from flows.window import Window, read_windows
 from stages.lib.drift.reference import MOST, Reference
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import fingerprint
+from stages.lib.folders import new_file
 from stages.lib.quality.calibration import QualityBands, load_bands
 
 BASELINE: Final = pa.schema(
@@ -72,13 +72,11 @@ def accept_baseline(
             f"camera {camera}: {', '.join(captured.models)} scored these captures; choose a stretch of one"
         )
     path = baseline_path(home, camera)
-    path.parent.mkdir(parents=True, exist_ok=True)
     about = {"camera": camera, "model": captured.models[0], "start": str(aware(start)), "end": str(aware(end))}
     rows = _frozen(captured).replace_schema_metadata({b"baseline": json.dumps(about).encode()})
     Reference.of(rows, MEASURES, "block", f"the baseline of {camera}")
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(rows, temporary, compression="zstd")
-    os.replace(temporary, path)
+    with new_file(path) as building:
+        pq.write_table(rows, building, compression="zstd")
     return _read(path, MEASURES, 24)
 
 

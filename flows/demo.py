@@ -23,10 +23,10 @@ from flows.baselines import accept_baseline
 from flows.build import build
 from flows.captures import ParquetLog
 from flows.gallery import write_gallery
-from flows.home import VARIABLE, Home
+from flows.home import ALIGNED, EXPORTED, GRID, REFERENCE, VARIABLE, Home
 from flows.monitor import monitor
 from flows.releases import Origin, Release, Releases
-from flows.retrain import ALIGNED, EXPORTED, GRID, REFERENCE, Attempt, prepare, retrain
+from flows.retrain import Attempt, prepare, retrain
 from flows.score import score
 from flows.settings import WatchSettings
 from flows.show import show_page, show_workspace
@@ -96,8 +96,8 @@ def play(root: Path, say: Say) -> None:
     _accept(stage, ("lobby",), PROMOTED, SECOND)  # what the new model says is not comparable with the old one's words
     _live(stage, site, range(SECOND, LAST))
     _challenge(stage, _alarm(stage, "lobby", LAST), {})
-    say(show_page(home))
-    say(show_workspace(home))
+    say(show_page(home, WatchSettings.of(home)))
+    say(show_workspace(home, WatchSettings.of(home)))
 
 
 def _pilot(stage: _Stage) -> Release:
@@ -128,10 +128,9 @@ def _live(stage: _Stage, site: Site, days: range) -> None:
     for day in stage.runtime.progress(wanted, "captures", "days"):
         log.append(score_day(site, SCENARIO, model, day, stage.runtime.threads))
     write_day(site, SCENARIO, days[-1], stage.home.inbox)
-    gallery = stage.home.root / "gallery.parquet"
     served = FaceModel(model)
-    write_gallery(gallery_of(site, served), served.contract, gallery)
-    stage.say(f"day {days[-1]} is in the inbox: {_score_inbox(gallery)}")
+    write_gallery(gallery_of(site, served), served.contract, stage.home.gallery)
+    stage.say(f"day {days[-1]} is in the inbox: {score(remove=True)}")
 
 
 def _accept(stage: _Stage, cameras: Sequence[str], first: int, end: int) -> None:
@@ -142,14 +141,9 @@ def _accept(stage: _Stage, cameras: Sequence[str], first: int, end: int) -> None
     stage.say(f"days {first} to {end - 1} are the baseline of {', '.join(cameras)}")
 
 
-def _score_inbox(gallery: Path) -> str:
-    # the days of the scenario are long over: keep them all the same
-    return score(gallery=str(gallery), settings=WatchSettings(retention_days=100_000), remove=True)
-
-
 def _alarm(stage: _Stage, camera: str, day: int) -> Alarm:
     """Watch up to a day, and find the alarm of a camera."""
-    monitor(now=SCENARIO.midnight(day) + timedelta(hours=2))
+    monitor(now=SCENARIO.midnight(day) + timedelta(hours=2), events=False)  # `_challenge` answers, and no deployment
     found = [alarm for alarm in AlarmBook(stage.home.alerts).alarms() if alarm.camera == camera]
     if not found:
         raise ConfigError(f"{stage.home.alerts}: no alarm for the {camera}; see {stage.home.page}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 from flows.captures import aware
 from flows.rows import DRIFT
 from stages.lib.errors import ConfigError, TransientError
+from stages.lib.folders import new_file
 
 LOCK_SECONDS: Final = 3600.0
 CAPTURES: Final = b"captures"
@@ -50,13 +50,10 @@ class DriftStore:
         Raises:
             pyarrow.ArrowInvalid: the rows are not of DRIFT.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         about = {CAPTURES: json.dumps(dict(sorted(captures.items()))).encode()}
         table = rows.select(DRIFT.names).cast(DRIFT).replace_schema_metadata(about)
-        path = self._path(window, hours)
-        temporary = path.with_suffix(".tmp")
-        pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
+        with new_file(self._path(window, hours)) as building:
+            pq.write_table(table, building, compression="zstd")
 
     def read(
         self,

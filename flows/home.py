@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-VARIABLE = "FLOWS_HOME"
+VARIABLE: Final = "FLOWS_HOME"
+EXPORTED: Final = Path("data/exported")
+REFERENCE: Final = Path("data/reference")
+ALIGNED: Final = Path("data/aligned")
+GRID: Final = Path("data/grid")
+"""What the pipeline writes that the watch reads, below the repository."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,11 @@ class Home:
         return cls(Path(os.environ.get(VARIABLE, ".watch")).resolve())
 
     @property
+    def settings(self) -> Path:
+        """How production is watched, as the operator set it; it need not exist. It may hold secrets."""
+        return self.root / "settings.yaml"
+
+    @property
     def captures(self) -> Path:
         """The capture log, Parquet by day."""
         return self.root / "captures"
@@ -33,6 +44,16 @@ class Home:
     def inbox(self) -> Path:
         """Where cameras leave their captures for `score`."""
         return self.root / "inbox"
+
+    @property
+    def refused(self) -> Path:
+        """What lay in the inbox and could not be scored, for a person to look at."""
+        return self.root / "refused"
+
+    @property
+    def gallery(self) -> Path:
+        """Templates of enrolled people; there need be none."""
+        return self.root / "gallery.parquet"
 
     @property
     def baselines(self) -> Path:
@@ -78,7 +99,7 @@ class Home:
     def reference(self) -> Path:
         """Profile of the model in production: the champion's, or before there is one, the pipeline's."""
         champion = self.champion / "reference"
-        return champion if champion.is_dir() else Path("data/reference")
+        return champion if champion.is_dir() else REFERENCE
 
     @property
     def champion(self) -> Path:

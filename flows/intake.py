@@ -40,6 +40,7 @@ class Capture:
         time: when it was taken, with a time zone.
         camera: which one took it.
         image: the encoded picture, from outside: it may be anything.
+        file: that it was read from; none: from no file.
         landmarks: x, y of right eye, left eye, nose, right and left mouth corner of the person, in pixels of the
             picture; none: they are to be found.
         claimed: whom the person claims to be, as the gallery calls them.
@@ -49,6 +50,7 @@ class Capture:
     time: datetime
     camera: str
     image: bytes
+    file: Path | None = None
     landmarks: tuple[float, ...] | None = None
     claimed: str | None = None
 
@@ -67,11 +69,20 @@ class Capture:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """An input file that cannot be read, or not to its end, and why."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Some captures, and the input files of which nothing is left to be read after them."""
+    """Some captures, the input files of which nothing is left to be read after them, and those that were given up."""
 
     captures: tuple[Capture, ...]
     finished: tuple[Path, ...]
+    refused: tuple[Refused, ...]
 
 
 def batches(source: Path, size: int) -> Iterator[Batch]:
@@ -87,23 +98,29 @@ def batches(source: Path, size: int) -> Iterator[Batch]:
     A Parquet file has a row a capture: `image` (encoded bytes), `time` (UTC where it has no zone), `camera`, and if
     it likes `landmarks` (10 numbers) and `subject_id` (whom the person claims to be).
 
+    A file that cannot be read, or is not laid out like this, is refused and keeps no other one waiting; what was read
+    of it before counts.
+
     Raises:
-        ConfigError: an input cannot be read, or is not laid out like this; the message names the file.
+        ConfigError: the source does not exist.
     """
     captures: list[Capture] = []
     finished: list[Path] = []
+    refused: list[Refused] = []
     held = 0
     for item in _items(source):
         if isinstance(item, Path):
             finished.append(item)
-            continue
-        if captures and (len(captures) == size or held + len(item.image) > BATCH_BYTES):
-            yield Batch(tuple(captures), tuple(finished))
-            captures, finished, held = [], [], 0
-        captures.append(item)
-        held += len(item.image)
-    if captures or finished:
-        yield Batch(tuple(captures), tuple(finished))
+        elif isinstance(item, Refused):
+            refused.append(item)
+        else:
+            if captures and (len(captures) == size or held + len(item.image) > BATCH_BYTES):
+                yield Batch(tuple(captures), tuple(finished), tuple(refused))
+                captures, finished, refused, held = [], [], [], 0
+            captures.append(item)
+            held += len(item.image)
+    if captures or finished or refused:
+        yield Batch(tuple(captures), tuple(finished), tuple(refused))
 
 
 def time_in(name: str) -> datetime | None:
@@ -118,34 +135,44 @@ def time_in(name: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _items(source: Path) -> Iterator[Capture | Path]:
-    """Every capture, and each input file after the last of its own."""
+def _items(source: Path) -> Iterator[Capture | Path | Refused]:
+    """Every capture, and after the last of its own each input file, finished or refused."""
     if source.is_file():
-        yield from _rows(source)
+        yield from _read(source, _rows(source))
         return
     if not source.is_dir():
         raise ConfigError(f"{source} does not exist; captures come from {LAYOUT}")
     for name in list_files(source):
+        path = source / name
         if "/" in name:
-            yield _picture(source, name)
-            yield source / name
+            yield from _read(path, _picture(source, name))
         elif name.endswith(".parquet"):
-            yield from _rows(source / name)
+            yield from _read(path, _rows(path))
         else:
-            raise ConfigError(f"{source / name} lies in no camera's folder; captures come from {LAYOUT}")
+            yield Refused(path, f"{path} lies in no camera's folder; captures come from {LAYOUT}")
 
 
-def _picture(root: Path, name: str) -> Capture:
+def _read(path: Path, captures: Iterator[Capture]) -> Iterator[Capture | Path | Refused]:
+    try:
+        yield from captures
+    except ConfigError as error:
+        if path.exists():  # else another run has scored it
+            yield Refused(path, str(error))
+    else:
+        yield path
+
+
+def _picture(root: Path, name: str) -> Iterator[Capture]:
     path = root / name
     try:
         image = read_bytes(root, name)
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except (RefusedFile, OSError) as error:
         raise ConfigError(f"{path}: {error}; remove it, or make it readable") from error
-    return Capture(name, time_in(path.stem) or changed, name.partition("/")[0], image)
+    yield Capture(name, time_in(path.stem) or changed, name.partition("/")[0], image, path)
 
 
-def _rows(path: Path) -> Iterator[Capture | Path]:
+def _rows(path: Path) -> Iterator[Capture]:
     try:
         with pq.ParquetFile(path) as file:
             columns = _columns(path, file.schema_arrow)
@@ -156,7 +183,6 @@ def _rows(path: Path) -> Iterator[Capture | Path]:
                     row += 1
     except (OSError, pa.ArrowException) as error:
         raise ConfigError(f"{path} cannot be read as Parquet ({error}); write it again") from error
-    yield path
 
 
 def _columns(path: Path, schema: pa.Schema) -> list[str]:
@@ -183,6 +209,7 @@ def _capture(name: str, path: Path, values: dict[str, Any]) -> Capture:
         values["time"],
         values["camera"],
         values["image"],
+        path,
         None if points is None else tuple(points),
         None if claimed is None else str(claimed),
     )

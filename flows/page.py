@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from flows.alerts import Alarm
 from flows.rows import ALL_CAMERAS
 from flows.settings import WatchSettings
 from stages.lib.drift.verdict import PLAIN
+from stages.lib.folders import new_file
 from stages.lib.report.page import Picture
 from stages.lib.report.style import Theme
 
@@ -75,10 +75,8 @@ def write_page(rows: pa.Table, alarms: Sequence[Alarm], path: Path, settings: Wa
         name_of=_name,
         day=lambda time: f"{time:%Y-%m-%d}",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.building")
-    temporary.write_text(page)
-    os.replace(temporary, path)
+    with new_file(path) as building:
+        building.write_text(page)
 
 
 def _name(camera: str) -> str:

@@ -20,26 +20,27 @@ import pyarrow.dataset as ds
 from filelock import FileLock
 from pydantic import Field, JsonValue, ValidationError
 
-from flows.home import Home
-from stages.lib.challenge import Judgement, Record
+from flows.home import REFERENCE, Home
+from stages.lib.challenge import Judgement
 from stages.lib.deploy.golden import verify_golden
 from stages.lib.deploy.session import SHIPPED, SHIPPED_INT8, FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import sha256_file
-from stages.lib.folders import new_folder
+from stages.lib.folders import new_file, new_folder
+from stages.lib.frozen import Frozen
 from stages.lib.metrics.verification import target_name
+from stages.lib.models.contract import Contract
 from stages.lib.table import TEST, Table
 
 ABOUT: Final = "release.json"
 HISTORY: Final = "history.jsonl"
 PROTOCOL: Final = "protocol"
-REFERENCE: Final = "reference"
 MODELS: Final = {SHIPPED: "golden.npz", SHIPPED_INT8: "golden.int8.npz"}
 """What is served -> the golden vectors that it is held to."""
 LEARNT: Final = ds.field("split").isin(["train", "val"])
 
 
-class Origin(Record):
+class Origin(Frozen):
     """Where a model comes from.
 
     Attributes:
@@ -57,7 +58,7 @@ class Origin(Record):
     changes: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Release(Record):
+class Release(Frozen):
     """A model that was registered.
 
     Attributes:
@@ -94,7 +95,7 @@ class Release(Record):
         return self.judgement.reason if self.judgement else "the first release"
 
 
-class Event(Record):
+class Event(Frozen):
     """One line of the history.
 
     Attributes:
@@ -215,9 +216,7 @@ class Releases:
             ConfigError: files are missing or speak of another model, or the first states no threshold at this rate.
         """
         contract = FaceModel(exported / SHIPPED).contract
-        if judgement is None and target_name(fmr) not in contract.thresholds:
-            stated = ", ".join(contract.thresholds) or "none"
-            raise ConfigError(f"{exported} states no threshold at FMR {target_name(fmr)}, only {stated}")
+        threshold = judgement.migration.challenger if judgement else threshold_of(contract, fmr)
         profiled = _profiled(reference)
         for what, version in {"reference": profiled, "judgement": judgement and judgement.challenger}.items():
             if version not in (None, contract.version):
@@ -234,9 +233,7 @@ class Releases:
                     registered=datetime.now(UTC),
                     origin=origin,
                     fmr=fmr,
-                    threshold=judgement.migration.challenger
-                    if judgement
-                    else contract.thresholds[target_name(fmr)].cosine,
+                    threshold=threshold,
                     files=_hashes(building),
                     judgement=judgement,
                 )
@@ -298,13 +295,9 @@ class Releases:
 
     def _append(self, release: Release, what: Literal["promoted", "held", "rolled_back"], reason: str) -> None:
         event = Event(time=datetime.now(UTC), release=release.number, what=what, reason=reason)
-        path = self._root / HISTORY
-        temporary = path.with_suffix(".tmp")  # replaced as a whole: a line that is half there would be no history
-        with temporary.open("w") as file:
-            file.writelines(f"{one.model_dump_json()}\n" for one in (*self.history(), event))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        lines = [f"{one.model_dump_json()}\n" for one in (*self.history(), event)]
+        with new_file(self._root / HISTORY) as building:  # as a whole: a line that is half there would be no history
+            building.write_text("".join(lines))
 
     def _point_at(self, release: Release) -> None:
         link = self._home.champion
@@ -321,6 +314,18 @@ class Releases:
         self._root.mkdir(parents=True, exist_ok=True)
         with FileLock(self._root / ".lock"):
             yield
+
+
+def threshold_of(contract: Contract, fmr: float) -> float:
+    """The cosine that a model states for a false match rate.
+
+    Raises:
+        ConfigError: it states none for this one.
+    """
+    if target_name(fmr) not in contract.thresholds:
+        stated = ", ".join(contract.thresholds) or "none"
+        raise ConfigError(f"{contract.name} states no threshold at FMR {target_name(fmr)}, only {stated}")
+    return contract.thresholds[target_name(fmr)].cosine
 
 
 def _reigning(history: Sequence[Event]) -> list[int]:
@@ -356,7 +361,7 @@ def _copy(exported: Path, reference: Path, building: Path) -> None:
             shutil.copyfile(exported / name, building / name)
         elif name not in optional:
             raise ConfigError(f"{exported / name} is missing: run the stage export")
-    shutil.copytree(reference, building / REFERENCE)
+    shutil.copytree(reference, building / REFERENCE.name)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -9,37 +9,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from tempfile import TemporaryDirectory
+from typing import Final
 
 from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
 from flows import dvc
 from flows.build import build as build_flow
-from flows.home import Home
-from flows.releases import Origin, Release, Releases
-from stages.lib.challenge import Compared, Judgement, Record, judge
+from flows.home import ALIGNED, EXPORTED, GRID, REFERENCE, Home
+from flows.releases import Origin, Release, Releases, threshold_of
+from flows.settings import RetrainSettings, WatchSettings
+from stages import reference
+from stages.lib.challenge import Compared, Judgement, judge
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.errors import ConfigError, TransientError
 from stages.lib.fingerprint import fingerprint, sha256_file
-from stages.lib.folders import new_folder
+from stages.lib.folders import new_file, new_folder
+from stages.lib.frozen import Frozen
+from stages.lib.metrics.verification import target_name
+from stages.lib.runtime import Runtime
 from stages.params import Params, load
 from stages.profiles import assign
 
-EXPORTED: Final = Path("data/exported")
-REFERENCE: Final = Path("data/reference")
-ALIGNED: Final = Path("data/aligned")
-GRID: Final = Path("data/grid")
 RELEASED: Final = Path("data/released")
 """Where a clone keeps what the operator released, in a folder that its content names."""
 REMEDIES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -67,31 +68,7 @@ class NotNow(TransientError):
     """A retraining is at work, or the last one was too short a time ago: the same call may pass later."""
 
 
-class RetrainSettings(BaseModel):
-    """How challengers are built and judged.
-
-    Attributes:
-        cool_down_days: from the start of one retraining to that of the next, however it ended.
-        probability: of each degradation that is a remedy, and of a degraded face, at least.
-        bands: of quality, none of which may get worse.
-        replicates: resamples of the people.
-        seed: of the resamples and of the impostor pairs.
-        jobs: stages at work at the same time.
-        threads: that a model may use as it is judged.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cool_down_days: Annotated[float, Field(ge=0)] = 7.0
-    probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    bands: Annotated[int, Field(ge=1)] = 10
-    replicates: Annotated[int, Field(ge=100)] = 1000
-    seed: Annotated[int, Field(ge=0)] = 1
-    jobs: Annotated[int, Field(ge=1)] = 1
-    threads: Annotated[int, Field(ge=1)] = 2
-
-
-class Wish(Record):
+class Wish(Frozen):
     """What is asked of a retraining.
 
     Attributes:
@@ -107,7 +84,7 @@ class Wish(Record):
     force: bool = False
 
 
-class Attempt(Record):
+class Attempt(Frozen):
     """A retraining, from its start on.
 
     Attributes:
@@ -137,7 +114,6 @@ def retrain(
     student: str | None = None,
     changes: dict[str, JsonValue] | None = None,
     force: bool = False,
-    settings: RetrainSettings | None = None,
     repo: str = ".",
 ) -> str:
     """Build a challenger, judge it against the champion on the frozen protocol, and promote or hold it.
@@ -147,7 +123,6 @@ def retrain(
         student: that is trained; none: the champion's.
         changes: dotted keys of `params.yaml` for the challenger, over the remedy.
         force: do not wait for the cool-down.
-        settings: how it is built and judged.
         repo: folder of the DVC repository.
 
     Returns:
@@ -157,7 +132,8 @@ def retrain(
         ConfigError: no champion, no such alarm, or one that is dealt with; nothing to train otherwise.
         flows.build.BuildFailed: a stage of the challenger did not finish.
     """
-    how, home = settings or RetrainSettings(), Home.from_environment()
+    home = Home.from_environment()
+    how = WatchSettings.of(home).retrain
 
     def build(stages: list[str], clone: Path) -> object:
         return build_flow(stages=stages, jobs=how.jobs, repo=str(clone))
@@ -202,6 +178,7 @@ def retrain_once(
     with _one_at_a_time(home):
         releases = Releases(home)
         attempt = begin(home, releases, root, wish, settings, now or datetime.now(UTC))
+        _sweep(home, attempt)
         release = releases.of(attempt.id)
         if release is None:
             release = _challenge(home, releases, root, attempt, build, judged)
@@ -211,7 +188,9 @@ def retrain_once(
     return release
 
 
-def first_release(home: Home, root: Path, fmr: float = 1e-2, student: str | None = None) -> Release:
+def first_release(
+    home: Home, root: Path, fmr: float = 1e-2, student: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> Release:
     """Put the model of the pipeline into production, and freeze the protocol that its challengers are judged on.
 
     Args:
@@ -219,6 +198,7 @@ def first_release(home: Home, root: Path, fmr: float = 1e-2, student: str | None
         root: the DVC repository, whose `data` is up to date.
         fmr: false match rate to run at; the model must state a threshold for it.
         student: that ships; none: `reference.student`.
+        say: takes a line for people.
 
     Raises:
         ConfigError: there is a champion already, or something is not built.
@@ -228,10 +208,13 @@ def first_release(home: Home, root: Path, fmr: float = 1e-2, student: str | None
         raise ConfigError(f"release {champion.number} is in production: what follows it comes from `retrain`")
     name = student or load(root / "params.yaml").reference.student
     exported = root / EXPORTED / name
-    version = FaceModel(exported / SHIPPED).contract.version
-    commit = _git(root, "rev-parse", "HEAD")
-    release = releases.register(exported, root / REFERENCE, Origin(id=version, student=name, commit=commit), fmr)
-    if not _git(root, "status", "--porcelain", "--", "params.yaml", "dvc.lock"):  # else no commit holds what was built
+    contract = FaceModel(exported / SHIPPED).contract
+    origin = Origin(id=contract.version, student=name, commit=_git(root, "rev-parse", "HEAD"))
+    with _priced(home, root, exported, fmr, threshold_of(contract, fmr)) as profile:
+        release = releases.register(exported, profile, origin, fmr)
+    if _git(root, "status", "--porcelain", "--", "params.yaml", "dvc.lock"):
+        say("no tag in Git: commit params.yaml and dvc.lock, which no commit holds as this model was built with them")
+    else:
         _git(root, *AUTHOR, "tag", "--force", "--annotate", f"champion-{release.number}", "--message", release.reason)
     releases.freeze_protocol(root / ALIGNED, root / GRID)
     return releases.promote(release.number)
@@ -386,7 +369,8 @@ def _challenge(home: Home, releases: Releases, root: Path, attempt: Attempt, bui
         alarm=attempt.alarm,
         changes=attempt.changes,
     )
-    return releases.register(exported, clone / REFERENCE, origin, champion.fmr, judgement)
+    with _priced(home, clone, exported, champion.fmr, judgement.migration.challenger) as profile:
+        return releases.register(exported, profile, origin, champion.fmr, judgement)
 
 
 def _settle(home: Home, releases: Releases, root: Path, release: Release) -> None:
@@ -403,6 +387,29 @@ def _settle(home: Home, releases: Releases, root: Path, release: Release) -> Non
         releases.hold(release.number)
     else:
         releases.promote(release.number)
+
+
+def _sweep(home: Home, attempt: Attempt) -> None:
+    """Remove the clones of other attempts, which ended in an error: they hold faces, and DVC's cache their results."""
+    for clone in home.challengers.iterdir():
+        if clone.is_dir() and clone.name != attempt.id:
+            shutil.rmtree(clone, ignore_errors=True)
+
+
+@contextmanager
+def _priced(home: Home, root: Path, exported: Path, fmr: float, threshold: float) -> Iterator[Path]:
+    """A model's reference profile, with misses priced at the threshold that production will run at."""
+    told = json.loads((root / REFERENCE / "profile.json").read_text()).get("bands", {})
+    if told.get("threshold") in (None, threshold):  # none: no band has a price
+        yield root / REFERENCE
+        return
+    home.releases.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=home.releases, prefix=".") as folder:
+        profile = Path(folder) / REFERENCE.name
+        run_at = (target_name(fmr), threshold)
+        params = load(root / "params.yaml").reference
+        reference.run(params, root / ALIGNED, root / GRID, exported, profile, Runtime.from_environment(), run_at)
+        yield profile
 
 
 def _changes(
@@ -423,20 +430,27 @@ def _changes(
     if student != params.reference.student:
         wanted["reference.student"] = student
     wanted |= changes
-    if released:
-        wanted["ingest.more"] = _sources(params, released)
+    stated: list[JsonValue] = [more.model_dump() for more in params.ingest.more]
+    before = wanted.pop("ingest.more", stated)
+    if (sources := _sources(before, released)) != stated:
+        wanted["ingest.more"] = sources
     return wanted
 
 
-def _sources(params: Params, released: str) -> list[JsonValue]:
-    """The further sources, with the released faces as one of them; it must not be missing without a word."""
-    others = [more for more in params.ingest.more if not (more.path or "").startswith(f"{RELEASED}/")]
-    if any(more.source == "folder" for more in others):
+def _sources(before: JsonValue, released: str | None) -> JsonValue:
+    """The further sources, with the faces that are released now in the place of those that were before.
+
+    Released faces must not be missing without a word; what is released no more is not learnt from any more.
+    """
+    sources = [more for more in before if isinstance(more, dict)] if isinstance(before, list) else []
+    others: list[JsonValue] = [more for more in sources if not str(more.get("path")).startswith(f"{RELEASED}/")]
+    if released is None:
+        return others
+    if any(isinstance(more, dict) and more["source"] == "folder" for more in others):
         raise ConfigError(
             "ingest.more has a folder already, and takes each source once: put its people into `released`"
         )
-    own: JsonValue = {"source": "folder", "path": str(RELEASED / released), "split": "train", "optional": False}
-    return [*(more.model_dump() for more in others), own]
+    return [*others, {"source": "folder", "path": str(RELEASED / released), "split": "train", "optional": False}]
 
 
 def _causes(home: Home, alarm: str) -> tuple[str, ...]:
@@ -489,11 +503,8 @@ def _git(where: Path, *arguments: str) -> str:
 
 
 def _write(home: Home, attempt: Attempt) -> None:
-    home.challengers.mkdir(parents=True, exist_ok=True)
-    path = home.challengers / f"{attempt.id}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(attempt.model_dump_json(indent=2) + "\n")
-    os.replace(temporary, path)
+    with new_file(home.challengers / f"{attempt.id}.json") as building:
+        building.write_text(attempt.model_dump_json(indent=2) + "\n")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -52,6 +52,12 @@ DRIFT: Final = pa.schema(
         pa.field("model", pa.string(), nullable=False),
     ]
 )
+
+QUANTILES: Final = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
+"""Metrics of a column that are levels of it; those of the reference have `reference_` before their names."""
+
+Row = dict[str, Any]
+"""One of DRIFT."""
 
 
 def capture_id(camera: str, time: datetime, image: bytes) -> str:

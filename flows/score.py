@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -13,19 +15,21 @@ import pyarrow as pa
 from prefect import flow, get_run_logger
 
 from flows.captures import CaptureLog, day_of, open_log
-from flows.gallery import read_gallery
-from flows.home import Home
-from flows.intake import Capture, batches
+from flows.gallery import OtherModel, enrol, people_in, read_gallery, write_gallery
+from flows.home import EXPORTED, Home
+from flows.intake import Capture, Refused, batches
+from flows.measure import Gallery
 from flows.measure import measure as measure
 from flows.settings import WatchSettings
 from stages.lib.deploy.session import SHIPPED, FaceModel
+from stages.lib.errors import ConfigError
 from stages.lib.geometry.detector import FaceDetector, find_yunet
-from stages.params import load
+from stages.lib.models.contract import Contract
+from stages.params import Params, load
 
 BATCH: Final = 128  # captures that are scored and logged at once
-EXPORTED: Final = Path("data/exported")
-FOREVER: Final = 36_500  # days
 MICROSECOND: Final = timedelta(microseconds=1)
+MOST_TOLD: Final = 20  # refused files in the log of a run
 
 Measure = Callable[[Sequence[Capture]], pa.Table]
 
@@ -41,6 +45,7 @@ class Scored:
         added: rows that the log has more.
         rejected: of the captures that were scored, without a face to measure.
         forgotten: rows whose days were removed from the log.
+        refused: files that could not be read, or came too late.
     """
 
     captures: int = 0
@@ -49,20 +54,15 @@ class Scored:
     added: int = 0
     rejected: int = 0
     forgotten: int = 0
+    refused: tuple[Refused, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in vars(self).items())
+        counts = vars(self) | {"refused": len(self.refused)}
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 @flow(name="score")
-def score(
-    source: str | None = None,
-    model: str | None = None,
-    log: str | None = None,
-    gallery: str | None = None,
-    settings: WatchSettings | None = None,
-    remove: bool = False,
-) -> str:
+def score(source: str | None = None, model: str | None = None, remove: bool = False, forget: bool = False) -> str:
     """Score new captures and append them to the capture log.
 
     See `score_into` for what is read again, removed and forgotten.
@@ -70,45 +70,45 @@ def score(
     Args:
         source: a folder or a Parquet file as `flows.intake.batches` reads it; none: the inbox.
         model: an exported .onnx file; none: the champion, or before there is one, the model of the pipeline.
-        log: a folder or the URL of a database; none: the watch's own folder.
-        gallery: a Parquet file of templates, for match scores.
-        settings: `retention_days` and `keep_embeddings` are used; none: nothing is forgotten.
-        remove: input files once they are in the log.
+        remove: input files once they are in the log; those that cannot be, are moved out of the way.
+        forget: days that are older than `retention_days` of the settings.
 
     Returns:
         How many captures there were, and what became of them.
 
     Raises:
-        ConfigError: the model, the gallery or an input file is missing or not what it should be.
+        ConfigError: the settings, the model or the gallery are not what they should be, or a file of a source that
+            stays as it is could not be read; the others are in the log by then.
         TransientError: the log's database does not answer.
     """
-    retention = settings.retention_days if settings else FOREVER  # a run by hand deletes nothing unasked
-    home, settings = Home.from_environment(), settings or WatchSettings()
-    params = load()
+    home, logger, params = Home.from_environment(), get_run_logger(), load()
+    settings = WatchSettings.of(home)
     shipped = Path(model) if model else shipped_model(home, params.reference.student)
     served = FaceModel(shipped)
-    weights = find_yunet(params.align.weights)
     scorer = partial(
         measure,
         model=served,
-        detector=FaceDetector(weights, params.align.score_threshold) if weights else None,
-        gallery=read_gallery(Path(gallery), served.contract) if gallery else None,
+        detector=_detector(params),
+        gallery=_gallery(home, served.contract, logger.warning),
         keep_embeddings=settings.keep_embeddings,
         max_residual=params.align.max_residual,
         max_pixels=params.ingest.max_pixels,
     )
     home.inbox.mkdir(parents=True, exist_ok=True)  # an inbox that no camera has used yet is empty, and no error
-    logger = get_run_logger()
     logger.info("scoring with %s, version %s", shipped, served.contract.version)
     done = score_into(
-        open_log(log or home.captures),
+        open_log(settings.log or home.captures),
         Path(source) if source else home.inbox,
         scorer,
-        retention,
         datetime.now(UTC),
-        remove,
+        settings.retention_days if forget else None,
+        home.refused if remove else None,
         lambda so_far: logger.info("%s", so_far),
     )
+    for one in done.refused[:MOST_TOLD]:
+        logger.warning("%s", one.reason)
+    if done.refused and not remove:
+        raise ConfigError(f"{done}; the first that was refused: {done.refused[0].reason}")
     return str(done)
 
 
@@ -118,13 +118,50 @@ def shipped_model(home: Home, student: str) -> Path:
     return champion if champion.is_file() else EXPORTED / student / SHIPPED
 
 
+def enrol_people(home: Home, people: Path, model: str | None = None) -> str:
+    """Make the templates that captures are matched with, in the place of all that there were.
+
+    Args:
+        home: whose gallery is written.
+        people: their photographs, `PERSON/IMAGE`.
+        model: an exported .onnx file; none: as `score`.
+
+    Returns:
+        How many people were enrolled, and as what.
+
+    Raises:
+        ConfigError: no such folder or model, a photograph cannot be read, or none shows a face.
+    """
+    params = load()
+    served = FaceModel(Path(model) if model else shipped_model(home, params.reference.student))
+    enrolled = enrol(people_in(people), served, _detector(params))
+    write_gallery(enrolled, served.contract, home.gallery)
+    return f"{len(enrolled)} people are enrolled for {served.contract.version} in {home.gallery}"
+
+
+def _detector(params: Params) -> FaceDetector | None:
+    weights = find_yunet(params.align.weights)
+    return FaceDetector(weights, params.align.score_threshold) if weights else None
+
+
+def _gallery(home: Home, model: Contract, warn: Callable[[str], None]) -> Gallery | None:
+    """Whom people may claim to be. A promotion must not stop the scoring: until people are enrolled anew, nobody."""
+    if not home.gallery.is_file():
+        return None
+    try:
+        return read_gallery(home.gallery, model)
+    except OtherModel as error:
+        warn(f"captures get no match score: {error}")
+        return None
+
+
 def score_into(
     log: CaptureLog,
     source: Path,
     scorer: Measure,
-    retention_days: int,
     now: datetime,
-    remove: bool = False,
+    retention_days: int | None = None,
+    refused: Path | None = None,
     report: Callable[[Scored], None] = lambda _: None,
 ) -> Scored:
     """Score the captures of a source that the log does not have, append them, and forget old days.
@@ -138,40 +175,57 @@ def score_into(
         log: that is appended to.
         source: see `flows.intake.batches`.
         scorer: `flows.measure.measure` with its model.
-        retention_days: captures of days that ended longer ago are removed from the log, and not scored any more.
         now: the time.
-        remove: input files once they are in the log, or too old for it.
+        retention_days: captures of days that ended longer ago are removed from the log, and not scored any more;
+            none: nothing is forgotten.
+        refused: folder for input files that cannot be read to their end, or hold a capture that comes too late; all
+            others are removed. None: every file stays where it is.
         report: called after each batch.
 
     Raises:
-        ConfigError: an input file cannot be read; see `flows.intake.batches`.
+        ConfigError: the source does not exist.
     """
-    since = day_of(now - timedelta(days=retention_days))
+    since = None if retention_days is None else day_of(now - timedelta(days=retention_days))
     done = Scored()
+    late: set[Path | None] = set()
     for batch in batches(source, BATCH):
-        kept = [capture for capture in batch.captures if capture.time >= since]
+        kept = [capture for capture in batch.captures if since is None or capture.time >= since]
+        late |= {capture.file for capture in batch.captures if since is not None and capture.time < since}
         new = _unknown(kept, log)
         rows = scorer(new) if new else None
         added = log.append(rows) if rows is not None else 0
-        if remove:
-            for path in batch.finished:
-                path.unlink(missing_ok=True)  # another run may have been here
+        old = f"older than {retention_days} days, which is all that the log keeps"
+        gone = (*batch.refused, *(Refused(path, f"{path} is {old}") for path in batch.finished if path in late))
+        if refused is not None:
+            _clear(source, batch.finished, gone, refused)
         done = Scored(
             captures=done.captures + len(batch.captures),
             late=done.late + len(batch.captures) - len(kept),
             known=done.known + len(kept) - len(new),
             added=done.added + added,
             rejected=done.rejected + (len(new) - rows["rejected"].null_count if rows is not None else 0),
+            refused=(*done.refused, *gone),
         )
         report(done)
-    return replace(done, forgotten=log.forget(since))
+    return done if since is None else replace(done, forgotten=log.forget(since))
+
+
+def _clear(source: Path, finished: Iterable[Path], gone: Iterable[Refused], refused: Path) -> None:
+    """Take input files out of the source; another run may have been here, and have done so already."""
+    for path in {one.file for one in gone}:
+        target = refused / (path.relative_to(source) if source.is_dir() else path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            shutil.move(path, target)
+    for path in finished:
+        path.unlink(missing_ok=True)
 
 
 def _unknown(captures: Sequence[Capture], log: CaptureLog) -> list[Capture]:
     """Those that the log does not have, each once: scoring is slow, and a source may be read again each hour."""
-    if not captures:
-        return []
-    times = [capture.time for capture in captures]
-    there = log.scan(min(times), max(times) + MICROSECOND, ["capture_id"])
-    seen = {capture_id for batch in there for capture_id in batch["capture_id"].to_pylist()}
+    seen: set[str] = set()
+    for _, those in groupby(sorted(capture.time for capture in captures), day_of):  # days between are not read
+        times = list(those)
+        there = log.scan(times[0], times[-1] + MICROSECOND, ["capture_id"])
+        seen |= {capture_id for batch in there for capture_id in batch["capture_id"].to_pylist()}
     return [capture for capture in {capture.id: capture for capture in captures}.values() if capture.id not in seen]

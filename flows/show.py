@@ -15,38 +15,31 @@ from flows.settings import WatchSettings
 from stages.lib.errors import ConfigError
 
 
-def show_page(home: Home, settings: WatchSettings | None = None) -> str:
+def show_page(home: Home, settings: WatchSettings) -> str:
     """Write the page; returns where it is.
 
     Raises:
         ConfigError: no window was measured yet.
     """
-    settings = settings or WatchSettings()
     rows = _measured(home, settings)
     write_page(rows, AlarmBook(home.alerts).alarms(), home.page, settings)
     return f"{home.page} shows {len(set(rows['window'].to_pylist()))} windows"
 
 
-def show_workspace(home: Home, log: str | None = None, settings: WatchSettings | None = None) -> str:
-    """Make Evidently's workspace anew; returns what it holds.
-
-    Args:
-        home: whose drift store is shown.
-        log: of captures, for Evidently's own reading of the newest windows; none: the watch's own folder.
-        settings: how production is watched.
+def show_workspace(home: Home, settings: WatchSettings) -> str:
+    """Make Evidently's workspace anew, with its own reading of the newest windows; returns what it holds.
 
     Raises:
         ConfigError: no window was measured yet.
     """
     from flows.dashboard import write_workspace  # takes some seconds to import
 
-    settings = settings or WatchSettings()
     rows = _measured(home, settings)
     known = References(home, home.reference, settings.columns, settings.hours)
     cameras = sorted(set(rows["camera"].to_pylist()) - {ALL_CAMERAS})
     references = {camera: known.of(camera).faces() for camera in cameras}
     alarms = AlarmBook(home.alerts).alarms()
-    snapshots = write_workspace(rows, alarms, home.workspace, open_log(log or home.captures), references)
+    snapshots = write_workspace(rows, alarms, home.workspace, open_log(settings.log or home.captures), references)
     return f"{home.workspace} holds {snapshots} snapshots"
 
 

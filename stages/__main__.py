@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table as Grid
 
 from stages.lib.errors import ConfigError, StageError, TransientError
+from stages.lib.explained import show as show_settings
 from stages.lib.runtime import Runtime
-from stages.params import PATH, Params, Student, explain, load, read_yaml, written
+from stages.params import PATH, Params, Student, load, read_yaml
 
 DATA = Path("data")
 FACES, ALIGNED, VARIANTS, GRID = DATA / "faces", DATA / "aligned", DATA / "variants", DATA / "grid"
@@ -25,8 +23,6 @@ MODELS, TEMPLATES, EXPORTED = DATA / "models", DATA / "templates", DATA / "expor
 GATES, REPORTS, REFERENCE = DATA / "gates", DATA / "reports", DATA / "reference"
 
 STAGES = ("ingest", "align", "validate", "synthesize", "teach", "distill", "export", "evaluate", "reference")
-
-WIDE = 120  # columns of a terminal in which the values of params fit beside their meaning
 
 PASSING = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.ESTALE, errno.ETIMEDOUT}
 
@@ -171,17 +167,7 @@ def reference() -> None:
 def params() -> None:
     """Check the params.yaml that is here, and explain every key of it."""
     load()
-    values = read_yaml(PATH)
-    console = Console(markup=False, width=None if sys.stdout.isatty() else WIDE)  # brackets are lists here
-    grid = Grid(title="params.yaml", box=SIMPLE_HEAD)
-    grid.add_column("key", no_wrap=True)  # the middle of a key must not be cut
-    if console.width >= WIDE:
-        grid.add_column("is", no_wrap=True, overflow="ellipsis", max_width=16)
-    grid.add_column("type", max_width=20)
-    grid.add_column("meaning")
-    for key, kind, meaning in explain():
-        grid.add_row(key, *([written(key, values)] if console.width >= WIDE else []), kind, meaning)
-    console.print(grid)
+    show_settings("params.yaml", Params, read_yaml(PATH))
     _say("params.yaml is valid")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -16,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 from stages.lib.errors import ConfigError
 
 PATH = Path("params.yaml")
+Model = TypeVar("Model", bound=BaseModel)
 
 # What the library has, written down so that reading params loads no torch; tests hold them to it.
 SEVERITIES: Final[Mapping[str, int]] = {
@@ -480,9 +480,15 @@ def load(path: Path = PATH) -> Params:
     Raises:
         ConfigError: names each wrong key, what was found there and what is expected.
     """
+    return read(Params, path)
+
+
+def read(model: type[Model], path: Path) -> Model:
+    """Read and check a YAML file that holds what a model says; as `load`."""
     try:
         # through JSON, so that a YAML list may fill a tuple although the models are strict; a date is text
-        return Params.model_validate_json(json.dumps(read_yaml(path), default=str))
+        values = read_yaml(path)
+        return model.model_validate_json(json.dumps({} if values is None else values, default=str))
     except ValidationError as error:
         raise ConfigError(f"{path}:\n" + "\n".join(map(_line, error.errors(include_url=False)))) from error
 
@@ -492,52 +498,3 @@ def _line(error: ErrorDetails) -> str:
     # a whole section is no finding: its message names the key at fault
     found = "" if isinstance(error["input"], Mapping) else f" (found {error['input']!r:.60})"
     return f"  {where}: {error['msg'].removeprefix('Value error, ')}{found}"
-
-
-def explain(model: type[BaseModel] = Params, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield (key, type, meaning) of every key that `params.yaml` may hold."""
-    for name, field in model.model_fields.items():
-        key = f"{prefix}{field.alias or name}"
-        inner = next((m for m in _models(field.annotation)), None)
-        if inner is None:
-            yield key, _type_name(field.annotation), field.description or ""
-        else:
-            step = {dict: ".NAME.", tuple: "[]."}.get(get_origin(_bare(field.annotation)), ".")
-            yield from explain(inner, key + step)
-
-
-def written(key: str, values: Any) -> str:
-    """What a file holds under a key of `explain`, as YAML on one line; empty under `NAME` and `[]`.
-
-    Args:
-        key: dotted.
-        values: the whole file, as `read_yaml` gives it.
-    """
-    for part in key.split("."):
-        if not isinstance(values, Mapping) or part not in values:
-            return ""
-        values = values[part]
-    return values if isinstance(values, str) else "" if values is None else json.dumps(values)
-
-
-def _bare(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in getattr(annotation, "__args__", ()):
-        yield from _models(argument)
-
-
-def _type_name(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type_name(arguments[0])
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if origin is None:
-        return "nothing" if annotation is type(None) else "..." if annotation is ... else annotation.__name__
-    inner = [_type_name(argument) for argument in arguments]
-    return " | ".join(inner) if origin is UnionType else f"{origin.__name__} of {', '.join(inner)}"

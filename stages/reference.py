@@ -26,15 +26,31 @@ LIKE_QUALITY = ("norm", "quality")  # a pair has the lower one of its two faces
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
-def run(params: Reference, aligned: Path, grid: Path, exported: Path, destination: Path, runtime: Runtime) -> str:
+def run(
+    params: Reference,
+    aligned: Path,
+    grid: Path,
+    exported: Path,
+    destination: Path,
+    runtime: Runtime,
+    run_at: tuple[str, float] | None = None,
+) -> str:
     """Profile the people that training never saw: what the shipped model will meet if nothing drifts.
 
     The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell them `occlusion`,
     the covered share of the face, and `quality`; `person` numbers whose faces hang together; no pixels, no embedding),
     `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities),
     `profile.json` (quantiles and histogram edges of every column, and what `bands` are of) and `bands.parquet` (what
-    each band of quality costs in FNMR, from clean faces to the worst of the grid, at the strictest threshold that the
-    model states).
+    each band of quality costs in FNMR, from clean faces to the worst of the grid).
+
+    Args:
+        params: how it is made.
+        aligned: table of clean faces.
+        grid: table of the test people's degraded faces.
+        exported: folder of the shipped model.
+        destination: the folder to make.
+        runtime: where to compute.
+        run_at: FMR and cosine at which misses are priced; none: the strictest that the model states.
     """
     table, cells = Table.open(aligned), Table.open(grid)
     model = FaceModel(exported / SHIPPED, runtime.threads)
@@ -57,7 +73,9 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
         "genuine_pairs": len(genuine),
         "columns": {name: _describe(values, params.bins) for name, values in profiled.items()},
     }
-    bands, priced = _price(params, seen, cells, codes, model, runtime)
+    stated = [(fmr, threshold.cosine) for fmr, threshold in model.contract.thresholds.items()]
+    run_at = run_at or min(stated, key=lambda one: float(one[0]), default=None)
+    bands, priced = _price(params, seen, cells, codes, model, runtime, run_at)
     profile["bands"] = priced
     with new_folder(destination) as building:
         write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
@@ -70,19 +88,24 @@ def run(params: Reference, aligned: Path, grid: Path, exported: Path, destinatio
 
 
 def _price(
-    params: Reference, seen: Seen, cells: Table, codes: NDArray[np.int64], model: FaceModel, runtime: Runtime
+    params: Reference,
+    seen: Seen,
+    cells: Table,
+    codes: NDArray[np.int64],
+    model: FaceModel,
+    runtime: Runtime,
+    run_at: tuple[str, float] | None,
 ) -> tuple[QualityBands | None, dict[str, object]]:
     """What each band of quality costs, and what the price is of; no bands, and why, where nothing can be told."""
-    stated = model.contract.thresholds
-    if not stated or not cells.rows:
+    if run_at is None or not cells.rows:
         return None, {"left_out": "that takes the cells of synthesize.grid, and a threshold that the model states"}
-    strictest = min(stated, key=float)
+    fmr, threshold = run_at
     degraded = look(cells, ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
     try:
-        bands = _bands(params, seen, degraded, codes, stated[strictest].cosine)
+        bands = _bands(params, seen, degraded, codes, threshold)
     except ConfigError as error:
         return None, {"left_out": f"{error}; raise synthesize.grid_faces or ingest.test_fraction"}
-    return bands, {"technique": seen.technique, "fmr": strictest, "threshold": stated[strictest].cosine}
+    return bands, {"technique": seen.technique, "fmr": fmr, "threshold": threshold}
 
 
 def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.executor import run_jobs
 from stages.lib.fingerprint import code_version, fingerprint, sha256_file
+from stages.lib.folders import new_file
 from stages.lib.runtime import Runtime
 from stages.lib.table import TEST, Table, write_parquet
 
@@ -79,11 +79,9 @@ def write_day(site: Site, scenario: Scenario, day: int, inbox: Path) -> Path:
         "landmarks": pa.array([shot.landmarks for shot in captures], pa.list_(pa.float32())),
         "subject_id": pa.array([shot.claimed for shot in captures], pa.string()),
     }
-    inbox.mkdir(parents=True, exist_ok=True)
     path = inbox / f"{scenario.midnight(day):%Y-%m-%d}.parquet"
-    hidden = path.with_name(f".{path.name}")  # intake passes over names with a dot
-    write_parquet(pa.table(columns), hidden)
-    os.replace(hidden, path)
+    with new_file(path) as building:  # intake passes over names with a dot, such as this one
+        write_parquet(pa.table(columns), building)
     return path
 
 

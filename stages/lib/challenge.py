@@ -19,13 +19,13 @@ from typing import Final, Protocol
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.sparse import coo_array
 
 from stages.lib.deploy.ask import ask, joined
 from stages.lib.deploy.session import Inspection
 from stages.lib.deploy.threshold import MAX_IMPOSTORS, MIN_FALSE_MATCHES
 from stages.lib.errors import ConfigError
+from stages.lib.frozen import Frozen
 from stages.lib.metrics.bootstrap import Ints, interval, subject_weights
 from stages.lib.metrics.det import Det, rank_scores
 from stages.lib.metrics.protocol import Protocol as Pairs
@@ -51,13 +51,7 @@ class Rival(Protocol):
     def inspect(self, faces: Faces) -> Inspection: ...
 
 
-class Record(BaseModel):
-    """A frozen record that JSON can hold."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Compared(Record):
+class Compared(Frozen):
     """FNMR of both models on the same mated pairs.
 
     Attributes:
@@ -96,7 +90,7 @@ class Compared(Record):
         return f"{self.name}: {rates} ({change})"
 
 
-class Migration(Record):
+class Migration(Frozen):
     """From the champion's threshold in use to the challenger's that lets equally many impostors in.
 
     Attributes:
@@ -135,7 +129,7 @@ class Migration(Record):
         return {name: getattr(self, name) / of[name.partition("_")[0]] for name in flips}
 
 
-class Judgement(Record):
+class Judgement(Frozen):
     """Whether a challenger may take the champion's place, and why.
 
     Attributes:

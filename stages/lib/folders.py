@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,6 +21,24 @@ def new_folder(destination: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)  # it may hold faces
         raise
     _take_place(building, destination)
+
+
+@contextmanager
+def new_file(destination: Path) -> Iterator[Path]:
+    """Write a temporary sibling that takes the destination's place only if the block ends without an error.
+
+    It is on the disk by then: a kill or a power cut leaves the old file or the new one.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    building = destination.with_name(f".{destination.name}.building")
+    try:
+        yield building
+        with building.open("rb+") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        building.unlink(missing_ok=True)
+        raise
+    os.replace(building, destination)
 
 
 def _take_place(building: Path, destination: Path) -> None:

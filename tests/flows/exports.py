@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from flows.releases import REFERENCE
+from flows.home import REFERENCE
 from stages.lib.challenge import Compared, Judgement, Migration
 from stages.lib.deploy.golden import stand_ins, write_golden
 from stages.lib.deploy.metadata import save_stamped
@@ -23,7 +23,7 @@ DIM = 4
 def make_exported(root: Path, version: str, seed: int = 0, thresholds: Mapping[str, float] | None = None) -> Path:
     """A folder `exported` with a model that embeds a face's mean colour, and `reference` beside it."""
     cosines = {"1e-2": 0.5} if thresholds is None else thresholds
-    exported, reference = root / "exported", root / REFERENCE
+    exported, reference = root / "exported", root / REFERENCE.name
     for folder in (exported, reference):
         folder.mkdir(parents=True, exist_ok=True)
     contract = Contract(

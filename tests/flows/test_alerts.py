@@ -12,7 +12,8 @@ from threading import Thread
 
 import pytest
 
-from flows.alerts import Alarm, AlarmBook, Price, alarm_id, sentence, to_webhook
+from flows.alerts import Alarm, AlarmBook, Price, alarm_id, sentence
+from flows.channels import to_webhook
 from stages.lib.errors import ConfigError, TransientError
 from tests.flows.watched import FIRST, alarm
 

@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from flows.alerts import AlarmBook
+from flows.alerts import Alarm, AlarmBook
 from flows.baselines import accept_baseline, baseline_path
 from flows.captures import ParquetLog
 from flows.drift_store import DriftStore
-from flows.home import Home
-from flows.monitor import summary, watch
+from flows.home import VARIABLE, Home
+from flows.monitor import is_stale, monitor, summary, watch
 from flows.rows import CAPTURES, MEASURES
 from flows.settings import WatchSettings
-from stages.lib.errors import ConfigError
+from stages.lib.errors import ConfigError, TransientError
 from stages.lib.quality.calibration import QualityBands, save_bands
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
@@ -158,6 +158,42 @@ def test_a_killed_monitor_leaves_what_an_undisturbed_one_leaves(home: Home, prof
     assert contents(home) == contents(other)
     assert AlarmBook(home.alerts).alarms() == AlarmBook(other.alerts).alarms()
     assert len(AlarmBook(home.alerts).alarms()) == 1
+
+
+def test_what_is_owed_is_sent_once_however_many_monitors_run(home: Home, profile: Path) -> None:
+    log, sent, failed = ParquetLog(home.captures), [], []
+
+    def chat(alarm: Alarm) -> None:
+        if not failed:
+            raise TransientError("down")
+        sent.append(alarm.id)
+
+    for _ in range(3):
+        owed = {"chat": chat}
+        watch(log, home, SETTINGS, at(BASELINE + DAYS), profile, owed, lambda *told: failed.append(told))
+    ((alarm, channel, error),) = failed
+    assert (sent, channel, str(error)) == ([alarm.id], "chat", "down")
+
+
+def test_the_flow_reads_the_settings_of_its_home_and_shows_what_is_new(
+    home: Home, profile: Path, monkeypatch: pytest.MonkeyPatch, server: None
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(home.root))
+    monkeypatch.setattr("flows.show.show_workspace", lambda home, settings: home.workspace.mkdir(exist_ok=True))  # slow
+    home.settings.write_text("sample: 80\nfewest: 40\nresamples: 300\n")
+    home.champion.mkdir()
+    (home.champion / "reference").symlink_to(profile)
+    (words,) = monitor(now=at(BASELINE + DAYS), events=False)
+    assert words.startswith("camera gate: sharpness fell") and words in home.page.read_text()
+    assert not is_stale(home)
+    made = home.page.stat().st_mtime_ns
+    assert monitor(now=at(BASELINE + DAYS), events=False) == [] and home.page.stat().st_mtime_ns == made
+    home.page.unlink()  # as a kill between the store and the page leaves it
+    monitor(now=at(BASELINE + DAYS), events=False)
+    assert home.page.is_file()
+    home.settings.write_text("hour: 24\n")
+    with pytest.raises(ConfigError, match="hour: Extra inputs"):
+        WatchSettings.of(home)
 
 
 def test_few_faces_are_no_verdict(home: Home, profile: Path) -> None:

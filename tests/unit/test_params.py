@@ -15,9 +15,10 @@ from ruamel.yaml import YAML
 
 from stages.lib.degrade import OPERATORS
 from stages.lib.errors import ConfigError
+from stages.lib.explained import explain, written
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.quality.covariates import covariates
-from stages.params import COVARIATES, MOVERS, PATH, SEVERITIES, explain, load, read_yaml, written
+from stages.params import COVARIATES, MOVERS, PATH, SEVERITIES, Params, load, read_yaml
 
 Edit = Callable[[str, Any], Path]
 GONE = object()
@@ -203,7 +204,7 @@ def leaves(values: Any, prefix: str = "") -> Iterator[str]:
 
 def test_explain_covers_every_key_with_a_meaning() -> None:
     params = read_yaml(PATH)
-    explained = {key: meaning for key, _, meaning in explain()}
+    explained = {key: meaning for key, _, meaning in explain(Params)}
     assert [key for key, meaning in explained.items() if not meaning] == []
     student = next(iter(params["students"]))
     written = {key.replace(f"students.{student}.", "students.NAME.") for key in leaves(params)}

@@ -23,7 +23,6 @@ approximation: so chances below one in the number of resamples can be told (Knij
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +44,7 @@ from stages.lib.drift.statistics import (
     scalar_products,
 )
 from stages.lib.errors import ConfigError
+from stages.lib.folders import new_file
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -117,10 +117,8 @@ class Bounds:
 
     def save(self, path: Path) -> None:
         """Write to an .npz file that appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
-        np.savez(temporary, tests=np.array(self.tests), null=self.null, faces=np.array(self.faces))
-        os.replace(temporary, path)
+        with new_file(path) as building, building.open("wb") as file:
+            np.savez(file, tests=np.array(self.tests), null=self.null, faces=np.array(self.faces))
 
     @classmethod
     def load(cls, path: Path) -> Bounds:

@@ -1,0 +1,91 @@
+"""The alarms that a drift store tells of: runs of breaching windows, with their causes and their price."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, timedelta
+from typing import Any
+
+from flows.alerts import Alarm, Cause, Price, alarm_id, sentence
+from flows.drift_store import DriftStore
+from flows.rows import ALL_CAMERAS, QUANTILES, Row
+from flows.settings import WatchSettings
+from stages.lib.drift.verdict import Finding, causes, episodes
+
+
+def alarms_of(store: DriftStore, settings: WatchSettings, fmr: str | None) -> list[Alarm]:
+    """All alarms that a drift store tells of, in order of time.
+
+    All cameras together raise one only while no camera is in alarm: else it is the same story.
+    """
+    verdicts = store.read(hours=settings.hours, metric="p_min").sort_by([("window", "ascending")]).to_pylist()
+    by_camera: dict[str, list[Row]] = {}
+    for row in verdicts:
+        by_camera.setdefault(row["camera"], []).append(row)
+    together = by_camera.pop(ALL_CAMERAS, [])
+    found = [
+        alarm for camera in sorted(by_camera) for alarm in _alarms(store, settings, fmr, camera, by_camera[camera])
+    ]
+    for alarm in _alarms(store, settings, fmr, ALL_CAMERAS, together):
+        if not any(one.raised <= alarm.raised and (one.ended is None or alarm.raised < one.ended) for one in found):
+            found.append(alarm)
+    return sorted(found, key=lambda alarm: (alarm.raised, alarm.camera))
+
+
+def _alarms(
+    store: DriftStore, settings: WatchSettings, fmr: str | None, camera: str, verdicts: Sequence[Row]
+) -> Iterator[Alarm]:
+    for episode in episodes([row["breach"] for row in verdicts], settings.k, settings.n):
+        breaching = [row["window"] for row in verdicts[episode.since : episode.raised + 1] if row["breach"]]
+        since, raised = breaching[0], breaching[-1]
+        rows = store.read(since, raised + timedelta(hours=settings.hours), settings.hours, camera=camera).to_pylist()
+        by_window = [[row for row in rows if row["window"] == window] for window in breaching]
+        found = tuple(_cause(finding) for finding in causes(map(_findings, by_window)))
+        price = next((_priced(row) for row in by_window[-1] if row["metric"] == "fnmr_change"), None)
+        yield Alarm(
+            id=alarm_id(camera, since),
+            camera=camera,
+            since=since.astimezone(UTC),
+            raised=raised.astimezone(UTC),
+            causes=found,
+            fnmr_change=price,
+            model=by_window[-1][0]["model"],
+            ended=None if episode.ended is None else verdicts[episode.ended]["window"].astimezone(UTC),
+            words=sentence(camera, found, since, settings.hours, price, fmr),
+        )
+
+
+def _findings(rows: Sequence[Row]) -> list[Finding]:
+    """What is beyond its bound in a window of a camera."""
+    level = {(row["column"], row["metric"]): row["value"] for row in rows}
+
+    def quantiles(column: str, prefix: str) -> tuple[float, float, float]:
+        low, middle, high = (level.get((column, prefix + name), math.nan) for name in QUANTILES)
+        return low, middle, high
+
+    found = []
+    for row in rows:
+        if row["breach"] and row["metric"] != "p_min":
+            now, before = quantiles(row["column"], ""), quantiles(row["column"], "reference_")
+            if row["metric"] == "rejected_share":
+                now, before = (row["value"],) * 3, (level["", "reference_rejected_share"],) * 3
+            column = row["column"] or "rejected"
+            found.append(Finding(column, row["metric"], row["value"], row["bound"], row["p"], now, before))
+    return found
+
+
+def _cause(finding: Finding) -> Cause:
+    return Cause(
+        column=finding.column,
+        metric=finding.metric,
+        value=finding.value,
+        reference_value=None if math.isnan(finding.reference[1]) else finding.reference[1],
+        bound=finding.bound,
+        p=finding.p,
+        words=finding.words,
+    )
+
+
+def _priced(row: Mapping[str, Any]) -> Price:
+    return Price(value=row["value"], low=row["low"], high=row["high"])
