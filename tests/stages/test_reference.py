@@ -147,7 +147,8 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     monkeypatch.setattr(Contract, "thresholds", {"1e-2": loose, "1e-3": strict})
     rows = face_rows(["test"] * 40, each=3)
     test, out = rows.to_pylist(), tmp_path / "reference"
-    reference.run(PARAMS, make_table(rows).path, noisy(test, make_table), tmp_path, out, runtime)
+    tables = make_table(rows).path, noisy(test, make_table)
+    reference.run(PARAMS, *tables, tmp_path, out, runtime)
     raw = [decode(row["image"]).reshape(-1, 3).mean(axis=0) for row in test]
     good, missed = [], []
     for (one, a), (other, b) in combinations(zip(test, raw, strict=True), 2):
@@ -162,6 +163,12 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     assert bands.fnmr == pytest.approx([np.mean(side) for side in sides])
     told = json.loads((out / "profile.json").read_text())["bands"]
     assert told == {"technique": "quality" if own else "norm", "fmr": "1e-3", "threshold": 0.9995}
+
+    reference.run(
+        PARAMS, *tables, tmp_path, out, runtime, run_at=("1e-2", -1.0)
+    )  # as production may, whatever is stated
+    told = json.loads((out / "profile.json").read_text())["bands"]
+    assert (told["fmr"], told["threshold"]) == ("1e-2", -1.0) and not load_bands(out / "bands.parquet").fnmr.any()
 
 
 def test_too_few_people_leave_the_profile_without_a_price(
