@@ -164,9 +164,7 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     told = json.loads((out / "profile.json").read_text())["bands"]
     assert told == {"technique": "quality" if own else "norm", "fmr": "1e-3", "threshold": 0.9995}
 
-    reference.run(
-        PARAMS, *tables, tmp_path, out, runtime, run_at=("1e-2", -1.0)
-    )  # as production may, whatever is stated
+    reference.run(PARAMS, *tables, tmp_path, out, runtime, run_at=("1e-2", -1.0))  # none that is stated
     told = json.loads((out / "profile.json").read_text())["bands"]
     assert (told["fmr"], told["threshold"]) == ("1e-2", -1.0) and not load_bands(out / "bands.parquet").fnmr.any()
 
