@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def _read(path: Path, captures: Iterator[Capture]) -> Iterator[Capture | Path | 
     try:
         yield from captures
     except ConfigError as error:
-        if path.exists():  # else another run has scored it
+        if os.path.lexists(path):  # else another run has scored it
             yield Refused(path, str(error))
     else:
         yield path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -215,7 +216,9 @@ def _clear(source: Path, finished: Iterable[Path], gone: Iterable[Refused], refu
     for path in {one.file for one in gone}:
         target = refused / (path.relative_to(source) if source.is_dir() else path.name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        while target.exists():  # a camera may use a name again
+            target = target.with_name(f"{target.stem}~{target.suffix}")
+        with suppress(FileNotFoundError):
             shutil.move(path, target)
     for path in finished:
         path.unlink(missing_ok=True)
