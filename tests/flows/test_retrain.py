@@ -17,7 +17,7 @@ from filelock import FileLock
 
 import flows as flows  # switches the telemetry off before DVC and Prefect are imported
 from flows import dvc, retrain
-from flows.home import Home
+from flows.home import VARIABLE, Home
 from flows.releases import Release, Releases
 from flows.retrain import NotNow, RetrainSettings, Wish, attempts_of, begin, prepare, remedy, retrain_once, summary
 from flows.rows import MEASURES
@@ -236,6 +236,23 @@ def test_guards(world: World) -> None:
     empty = Home(world.root / "empty")
     with pytest.raises(ConfigError, match="no champion to challenge"):
         retrain_once(empty, world.root, Wish(), SETTINGS, world.build, world.judged, NOW)
+
+
+def test_the_flow_says_what_was_decided_or_that_it_is_not_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, server: None
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(world.home.root))
+    world.home.settings.write_text("retrain: {cool_down_days: 2}\n")
+    monkeypatch.setattr(retrain, "build_flow", lambda stages, jobs, repo: world.build(stages, Path(repo)))
+    monkeypatch.setattr(
+        retrain, "judge_on_protocol", lambda book, champion, exported, how: world.judged(champion, exported)
+    )
+    said = retrain.retrain(changes={"distill.epochs": 1}, repo=str(world.root))
+    champion = Releases(world.home).champion()
+    assert champion is not None and (champion.number, champion.reason) == (2, said)
+    started = attempts_of(world.home)[0].started
+    refused = retrain.retrain(changes={"distill.epochs": 2}, repo=str(world.root))
+    assert f"wait until {started + timedelta(days=2):%Y-%m-%d}" in refused
 
 
 def test_what_was_killed_goes_on_in_its_clone_and_a_failed_tag_promotes_nobody(
