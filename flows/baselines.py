@@ -19,11 +19,11 @@ from flows.captures import CaptureLog, aware
 from flows.home import Home
 from flows.rows import EMBEDDING, MEASURES
 from flows.window import Window, read_windows
+from stages.lib.drift.price import Price
 from stages.lib.drift.reference import MOST, Reference
 from stages.lib.errors import ConfigError
 from stages.lib.fingerprint import fingerprint
 from stages.lib.folders import new_file
-from stages.lib.quality.calibration import QualityBands, load_bands
 
 BASELINE: Final = pa.schema(
     [
@@ -91,11 +91,18 @@ def _frozen(captured: Window) -> pa.Table:
     return rows.append_column(EMBEDDING, pa.array(vectors, EMBEDDING.type))
 
 
+class RunAt(BaseModel):
+    """A false match rate as it is called, and the cosine that gives it."""
+
+    fmr: str
+    threshold: float
+
+
 class Profile(BaseModel):
-    """What is read of `profile.json`."""
+    """What is read of `profile.json`: the model, and at what misses are counted, if it states a threshold."""
 
     model: str
-    bands: dict[str, str | float]
+    run_at: RunAt | None = None
 
 
 @dataclass(frozen=True)
@@ -156,10 +163,10 @@ class References:
         except (OSError, ValidationError) as error:
             raise ConfigError(f"{path} holds no profile: {error}; run the stage reference") from error
 
-    def bands(self) -> QualityBands | None:
-        """What quality costs; none: the profile has no bands, and its `profile.json` says why."""
-        path = self.folder / "bands.parquet"
-        return load_bands(path) if path.is_file() else None
+    def price(self) -> Price | None:
+        """What captures cost in misses; none: the profile has no price, and its `profile.json` says why."""
+        path = self.folder / "price.npz"
+        return Price.load(path) if path.is_file() else None
 
     def _profile(self) -> Reference:
         path = self.folder / "faces.parquet"

@@ -21,15 +21,18 @@ from flows.rows import ALL_CAMERAS, DRIFT, QUANTILES, SAID, Row
 from flows.settings import WatchSettings
 from flows.window import Window, read_windows
 from stages.lib.drift.calibration import Bounds, calibrate, design_effect
+from stages.lib.drift.price import Measures, Price
 from stages.lib.drift.reference import Reference
 from stages.lib.drift.statistics import measure, measure_embeddings
 from stages.lib.drift.verdict import alpha_for
 from stages.lib.fingerprint import fingerprint
-from stages.lib.metrics.bootstrap import Estimate
+from stages.lib.metrics.bootstrap import interval
 
 REJECTS: Final = 0.1  # of alpha, for the rejected share; the measures have the rest
 CLAIMED: Final = "match_score"
 BOUNDS_OF: Final = "1"  # raise it when `calibrate` changes, and bounds are made again
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,12 @@ class Judge:
     def __init__(self, home: Home, settings: WatchSettings, references: References) -> None:
         self._home, self._settings, self._references = home, settings, references
         self._profile = references.profile()
-        self._prices = references.bands()
+        self._prices = references.price()
         self._bounds: dict[str, Bounds] = {}
 
     def fmr(self) -> str | None:
         """At which misses are priced."""
-        told = self._profile.bands.get("fmr")
-        return None if told is None else str(told)
+        return self._profile.run_at.fmr if self._profile.run_at else None
 
     def measure(self, log: CaptureLog, store: DriftStore, window: datetime, cameras: Sequence[str]) -> None:
         """Measure one window of all cameras, and write it."""
@@ -193,23 +195,21 @@ class Judge:
         return self._bounds[key]
 
     def _price(self, against: _Against) -> list[Row]:
-        """FNMR to be expected of all faces of the window, and its change; nothing where no band speaks of them.
+        """FNMR to be expected of all faces of the window, and its change; nothing where no price speaks of them.
 
         Each camera's reference counts as often as its faces do.
         """
-        column = str(self._profile.bands.get("technique", ""))
         models = {model for own in against.parts for model in own.models}
         if self._prices is None or models != {self._profile.model}:
             return []
-        if not all(column in own.columns and len(own.told(column)) for own in against.parts):
+        shares = np.array([own.faces for own in against.parts]) / max(1, sum(own.faces for own in against.parts))
+        expected = _mixed(self._prices, shares, [own.columns for own in against.parts])
+        if expected is None:
             return []
-        quality = [own.told(column) for own in against.parts]
-        found = [_estimate("fnmr_expected", self._prices.expected(np.concatenate(quality)))]
-        before = [_as_many(r, column, len(own)) for r, own in zip(against.references, quality, strict=True)]
-        normal = [values for values in before if values is not None]
-        if len(normal) == len(quality) and all(r.model == self._profile.model for r in against.references):
-            change = self._prices.change(np.concatenate(quality), np.concatenate(normal))
-            found.append(_estimate("fnmr_change", change))
+        found = [_estimate("fnmr_expected", expected)]
+        if all(reference.model == self._profile.model for reference in against.references):
+            normal = _mixed(self._prices, shares, [reference.columns for reference in against.references])
+            found += [] if normal is None else [_estimate("fnmr_change", expected - normal)]
         return found
 
     def _claims(self, captured: Sequence[Window]) -> list[Row]:
@@ -217,12 +217,11 @@ class Judge:
 
         Impostors are among them, so FNMR is at most that. The interval is Jeffreys'.
         """
-        threshold = self._profile.bands.get("threshold")
         models = {model for own in captured for model in own.models}
         scores = np.concatenate([own.told(CLAIMED) for own in captured])
-        if threshold is None or models != {self._profile.model} or not len(scores):
+        if self._profile.run_at is None or models != {self._profile.model} or not len(scores):
             return []
-        refused, total = int((scores < float(threshold)).sum()), len(scores)
+        refused, total = int((scores < self._profile.run_at.threshold).sum()), len(scores)
         low, high = stats.beta.ppf([0.025, 0.975], refused + 0.5, total - refused + 0.5)
         return [{"column": "", "metric": "claims_refused", "value": refused / total, "low": low, "high": high}]
 
@@ -239,17 +238,17 @@ def _embedded(
     return measure_embeddings(theirs, normal.embeddings) if same else {}
 
 
-def _estimate(metric: str, told: Estimate) -> Row:
-    return {"column": "", "metric": metric, "value": told.value, "low": told.low, "high": told.high}
+def _mixed(price: Price, shares: Floats, sides: Sequence[Measures]) -> Floats | None:
+    """(1 + B,) FNMR to be expected of a mixture of faces; none: there are some that nothing is expected of."""
+    told = [price.expected(side) for side in sides if set(price.columns) <= set(side)]
+    known = [one for one in told if one is not None]
+    return shares @ np.stack(known) if len(known) == len(sides) else None
 
 
-def _as_many(reference: Reference, column: str, count: int) -> NDArray[np.float64] | None:
-    """(count,) values spread as a reference's are; none: it does not tell them."""
-    if column not in reference.columns:
-        return None
-    values = np.sort(reference.columns[column])
-    values = values[np.isfinite(values)]
-    return values[((np.arange(count) + 0.5) / count * len(values)).astype(np.int64)]
+def _estimate(metric: str, told: Floats) -> Row:
+    """A figure and its 95 % interval, of all people and of resamples of them."""
+    low, high = interval(told[1:])
+    return {"column": "", "metric": metric, "value": float(told[0]), "low": low, "high": high}
 
 
 def _levels(captured: Sequence[Window], reference: Reference, columns: Iterable[str]) -> Iterator[Row]:

@@ -399,8 +399,8 @@ def _sweep(home: Home, attempt: Attempt) -> None:
 @contextmanager
 def _priced(home: Home, root: Path, exported: Path, fmr: float, threshold: float) -> Iterator[Path]:
     """A model's reference profile, with misses priced at the threshold that production will run at."""
-    told = json.loads((root / REFERENCE / "profile.json").read_text()).get("bands", {})
-    if told.get("threshold") in (None, threshold):  # none: no band has a price
+    told = json.loads((root / REFERENCE / "profile.json").read_text()).get("run_at")
+    if told is None or told["threshold"] == threshold:  # none: the model states no threshold
         yield root / REFERENCE
         return
     home.releases.mkdir(parents=True, exist_ok=True)

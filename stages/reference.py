@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stages.lib.codec import decode
+from stages.lib.deploy.ask import BATCH
 from stages.lib.deploy.session import SHIPPED, FaceModel
+from stages.lib.drift.price import Price, learn
 from stages.lib.errors import ConfigError
 from stages.lib.folders import new_folder
+from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.metrics.bootstrap import subject_weights
 from stages.lib.metrics.protocol import all_pairs
 from stages.lib.quality.calibration import QualityBands, calibrate, save_bands
+from stages.lib.quality.covariates import covariates
 from stages.lib.quality.seen import Seen, look
 from stages.lib.report.conditions import grid_of
 from stages.lib.runtime import Runtime
-from stages.lib.table import Table, write_parquet
-from stages.params import Reference
+from stages.lib.table import TEST, Table, write_parquet
+from stages.params import MOVERS, Reference
+
+Made = TypeVar("Made")
 
 LIKE_QUALITY = ("norm", "quality")  # a pair has the lower one of its two faces
+SAID = ("norm", "quality", "occlusion")  # by the model
+PIXELS = ("q_sharpness", "q_brightness", "q_contrast", "q_overexposed", "q_underexposed")
+PRICE_REPLICATES = 200  # of the regression: each is fitted anew
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -40,8 +52,9 @@ def run(
     The folder holds `faces.parquet` (one row a face: every `q_*`, `norm`, and of models that tell them `occlusion`,
     the covered share of the face, and `quality`; `person` numbers whose faces hang together; no pixels, no embedding),
     `genuine.parquet` (one row a pair of one person: score, and the lower of the two norms and qualities),
-    `profile.json` (quantiles and histogram edges of every column, and what `bands` are of) and `bands.parquet` (what
-    each band of quality costs in FNMR, from clean faces to the worst of the grid).
+    `profile.json` (quantiles and histogram edges of every column, and at what threshold misses are priced),
+    `bands.parquet` (what each band of quality costs in FNMR, from clean faces to the worst of the grid) and `price.npz`
+    (what captures cost by all that is measured of them, by which the watch prices a drift).
 
     Args:
         params: how it is made.
@@ -75,37 +88,34 @@ def run(
     }
     stated = [(fmr, threshold.cosine) for fmr, threshold in model.contract.thresholds.items()]
     run_at = run_at or min(stated, key=lambda one: float(one[0]), default=None)
-    bands, priced = _price(params, seen, cells, codes, model, runtime, run_at)
-    profile["bands"] = priced
+    profile["run_at"] = dict(zip(("fmr", "threshold"), run_at, strict=True)) if run_at else None
+    bands, price = None, None
+    missing = {"left_out": "that takes the cells of synthesize.grid, and a threshold that the model states"}
+    costs: dict[str, dict[str, str]] = {"bands": missing, "price": missing}
+    if run_at is not None and cells.rows:
+        probes = _probes(seen, (table, cells), codes, model, run_at[1], runtime)
+        weights = subject_weights(int(codes.max()) + 1, params.replicates, params.seed)
+        bands, costs["bands"] = _told(lambda: _bands(probes, weights, params.bands), technique=seen.technique)
+        price, costs["price"] = _told(lambda: _price(probes, weights))
+    profile |= costs
     with new_folder(destination) as building:
         write_parquet(pa.Table.from_pandas(faces, preserve_index=False), building / "faces.parquet")
         write_parquet(pa.Table.from_pandas(genuine, preserve_index=False), building / "genuine.parquet")
         (building / "profile.json").write_text(json.dumps(profile, indent=2, allow_nan=False) + "\n")
         if bands is not None:
             save_bands(bands, building / "bands.parquet")
+        if price is not None:
+            price.save(building / "price.npz")
     done = f"reference: {len(faces)} faces, {len(genuine)} genuine pairs, {len(profiled)} columns"
-    return done if bands is not None else f"{done}; no band of quality has a price: {priced['left_out']}"
+    return "; ".join([done, *(f"no {name}: {why['left_out']}" for name, why in costs.items() if "left_out" in why)])
 
 
-def _price(
-    params: Reference,
-    seen: Seen,
-    cells: Table,
-    codes: NDArray[np.int64],
-    model: FaceModel,
-    runtime: Runtime,
-    run_at: tuple[str, float] | None,
-) -> tuple[QualityBands | None, dict[str, object]]:
-    """What each band of quality costs, and what the price is of; no bands, and why, where nothing can be told."""
-    if run_at is None or not cells.rows:
-        return None, {"left_out": "that takes the cells of synthesize.grid, and a threshold that the model states"}
-    fmr, threshold = run_at
-    degraded = look(cells, ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
+def _told(make: Callable[[], Made], **about: str) -> tuple[Made | None, dict[str, str]]:
+    """What was made and what is said of it; nothing, and why, where too few people tell it."""
     try:
-        bands = _bands(params, seen, degraded, codes, threshold)
+        return make(), about
     except ConfigError as error:
         return None, {"left_out": f"{error}; raise synthesize.grid_faces or ingest.test_fraction"}
-    return bands, {"technique": seen.technique, "fmr": fmr, "threshold": threshold}
 
 
 def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -113,19 +123,58 @@ def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return pairs.left[pairs.genuine], pairs.right[pairs.genuine]
 
 
-def _bands(params: Reference, clean: Seen, cells: Seen, codes: NDArray[np.int64], threshold: float) -> QualityBands:
-    """Clean templates against the other faces of their people, clean and in every cell of the grid."""
+def _probes(
+    clean: Seen,
+    tables: tuple[Table, Table],
+    codes: NDArray[np.int64],
+    model: FaceModel,
+    threshold: float,
+    runtime: Runtime,
+) -> pd.DataFrame:
+    """Clean templates against the other faces of their people, clean and in every cell of the grid.
+
+    A row a pair: what is measured of the probe, its `told` quality, the degradation's `operator` (empty: none),
+    `subject` and whether it is `missed`.
+    """
+    cells = look(tables[1], ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
+    bare, degraded = (
+        pd.concat([side.rows.filter(SAID), _pixels(table, runtime)], axis=1).assign(told=side.quality)
+        for side, table in zip((clean, cells), tables, strict=True)
+    )
+    bare["operator"], degraded["operator"] = "", cells.rows["d_operator"]
     about = pa.Table.from_pandas(cells.rows[["parent_id", "d_operator", "d_severity"]], preserve_index=False)
     grid = grid_of(pa.array(clean.rows["face_id"]), about)
     inside = grid.conditions[1].templates
     left, right = _mated(codes[inside])
-    templates, missed, quality = clean.embeddings[inside][left], [], []
-    for side, rows in [(clean, inside), *((cells, cell.probes) for cell in grid.degraded)]:
-        missed.append((templates * side.embeddings[rows][right]).sum(axis=1) < threshold)
-        quality.append(side.quality[rows][right])
-    subject = np.tile(codes[inside][left], len(missed))
-    weights = subject_weights(int(codes.max()) + 1, params.replicates, params.seed)
-    return calibrate(np.concatenate(quality), np.concatenate(missed), subject, weights, params.bands)
+    templates, found = clean.embeddings[inside][left], []
+    in_cells = ((cells, degraded, cell.probes) for cell in grid.degraded if cell.probes is not None)
+    for side, measured, rows in ((clean, bare, inside), *in_cells):
+        score = (templates * side.embeddings[rows][right]).sum(axis=1)
+        found.append(measured.iloc[rows[right]].assign(missed=score < threshold, subject=codes[inside][left]))
+    return pd.concat(found, ignore_index=True)
+
+
+def _pixels(table: Table, runtime: Runtime) -> pd.DataFrame:
+    """Covariates that pixels tell, of the test faces of a table: degraded ones have no others of their own."""
+    parts = []
+    for batch in table.scan(["image"], TEST, BATCH):
+        faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
+        straight = np.broadcast_to(ARCFACE_TEMPLATE, (len(faces), 5, 2))
+        told = covariates(faces, straight, np.zeros(len(faces)), runtime.device)
+        parts.append(pd.DataFrame({name: told[name] for name in PIXELS}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _bands(probes: pd.DataFrame, weights: NDArray[np.int64], count: int) -> QualityBands:
+    told, missed, subject = (probes[name].to_numpy() for name in ("told", "missed", "subject"))
+    return calibrate(told, missed, subject, weights, count)
+
+
+def _price(probes: pd.DataFrame, weights: NDArray[np.int64]) -> Price:
+    # who watches aligns for himself, and no measure tells that it went wrong: such misses would be laid to others
+    straight = probes[~probes["operator"].isin(MOVERS)]
+    measures = {name: straight[name].to_numpy() for name in (*PIXELS, *SAID) if name in straight}
+    return learn(measures, straight["missed"].to_numpy(), straight["subject"].to_numpy(), weights[:PRICE_REPLICATES])
 
 
 def _describe(values: NDArray[np.floating], bins: int) -> dict[str, object]:

@@ -25,8 +25,9 @@ from flows.home import VARIABLE, Home
 from flows.monitor import is_stale, monitor, summary, watch
 from flows.rows import CAPTURES, MEASURES
 from flows.settings import WatchSettings
+from stages.lib.drift.price import learn
 from stages.lib.errors import ConfigError, TransientError
-from stages.lib.quality.calibration import QualityBands, save_bands
+from stages.lib.metrics.bootstrap import subject_weights
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 BASELINE, DAYS, PER_DAY = 10, 8, 90
@@ -69,17 +70,17 @@ def captures(camera: str, day: int, count: int = PER_DAY, blur: float = 0.0, sal
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shipped profile with bands: below .45 of quality 60 % miss, above it 20 %."""
+    """A shipped profile: of faces with a low quality 60 % miss, of the others 20 %."""
     folder = tmp_path_factory.mktemp("profile")
     rows = captures("profile", 0, 300).filter(pc.is_null(captures("profile", 0, 300)["rejected"]))
     faces = rows.select(list(MEASURES)).append_column("person", pa.array(np.arange(rows.num_rows) // 4))
     pq.write_table(faces, folder / "faces.parquet")
-    priced = {"technique": "quality", "fmr": "1e-2", "threshold": 0.4}
-    (folder / "profile.json").write_text(json.dumps({"model": "m-1", "bands": priced}))
-    replicates = np.tile([0.6, 0.2], (50, 1)) + np.random.default_rng(1).normal(scale=0.02, size=(50, 2))
-    save_bands(
-        QualityBands(np.array([0.45]), np.array([90, 210]), np.array([0.6, 0.2]), replicates), folder / "bands.parquet"
-    )
+    run_at = {"fmr": "1e-2", "threshold": 0.4}
+    (folder / "profile.json").write_text(json.dumps({"model": "m-1", "run_at": run_at}))
+    quality = np.repeat(np.linspace(0.1, 0.9, 200), 20)
+    missed = np.tile(np.arange(20), 200) < np.where(quality < 0.45, 12, 4)
+    subject = np.tile(np.arange(40), 100)
+    learn({"quality": quality}, missed, subject, subject_weights(40, 50, 1)).save(folder / "price.npz")
     return folder
 
 

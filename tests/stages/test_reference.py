@@ -16,11 +16,12 @@ import pytest
 from stages import reference
 from stages.lib.codec import decode
 from stages.lib.deploy.session import Inspection
+from stages.lib.drift.price import Price
 from stages.lib.models.contract import QualityContract, Technique, Threshold
 from stages.lib.quality import seen
 from stages.lib.quality.calibration import load_bands
 from stages.lib.runtime import Runtime
-from stages.lib.table import conform
+from stages.lib.table import Table, conform
 from stages.params import Reference
 
 Make = Callable[..., Any]
@@ -79,7 +80,7 @@ def test_figures_are_those_of_a_loop(
     rows = face_rows()
     out = tmp_path / "reference"
     said = reference.run(PARAMS, make_table(rows).path, grid, tmp_path, out, runtime)
-    assert "no band of quality has a price" in said and not (out / "bands.parquet").exists()
+    assert "no bands: that takes" in said and "no price: that takes" in said and not (out / "bands.parquet").exists()
 
     test = [row for row in rows.to_pylist() if row["split"] == "test"]
     raw = [decode(row["image"]).reshape(-1, 3).mean(axis=0) for row in test]
@@ -161,12 +162,19 @@ def test_bands_price_the_probes_quality_at_the_strictest_threshold(
     sides = [[m for q, m in zip(good, missed, strict=True) if (q >= bands.edges[0]) == side] for side in (False, True)]
     assert bands.pairs.tolist() == [4 * len(side) for side in sides]  # clean, and three cells of the same pictures
     assert bands.fnmr == pytest.approx([np.mean(side) for side in sides])
-    told = json.loads((out / "profile.json").read_text())["bands"]
-    assert told == {"technique": "quality" if own else "norm", "fmr": "1e-3", "threshold": 0.9995}
+    told = json.loads((out / "profile.json").read_text())
+    assert told["bands"] == {"technique": "quality" if own else "norm"}
+    assert told["run_at"] == {"fmr": "1e-3", "threshold": 0.9995}
+    price = Price.load(out / "price.npz")  # of all 120 probes, clean and in three cells of the same pictures
+    expected = price.expected(
+        reference._pixels(Table.open(tables[0]), runtime).assign(norm=np.linalg.norm(raw, axis=1))
+    )
+    assert set(price.columns) >= {"q_brightness", "norm"} and expected[0] == pytest.approx(np.mean(missed), abs=0.1)
 
     reference.run(PARAMS, *tables, tmp_path, out, runtime, run_at=("1e-2", -1.0))  # none that is stated
-    told = json.loads((out / "profile.json").read_text())["bands"]
-    assert (told["fmr"], told["threshold"]) == ("1e-2", -1.0) and not load_bands(out / "bands.parquet").fnmr.any()
+    told = json.loads((out / "profile.json").read_text())
+    assert told["run_at"] == {"fmr": "1e-2", "threshold": -1.0} and not load_bands(out / "bands.parquet").fnmr.any()
+    assert "all pairs miss or none" in told["price"]["left_out"] and not (out / "price.npz").exists()
 
 
 def test_too_few_people_leave_the_profile_without_a_price(
