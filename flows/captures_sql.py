@@ -81,6 +81,10 @@ class SqlLog:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SETUP)))
             connection.execute(CreateTable(CAPTURES_TABLE, if_not_exists=True))
             connection.execute(CreateIndex(_BY_TIME, if_not_exists=True))
+            there = {column["name"] for column in sa.inspect(connection).get_columns(CAPTURES_TABLE.name)}
+            for column in (one for one in _COLUMNS if one.name not in there):  # a table of before it was measured
+                kind = column.type.compile(connection.dialect)
+                connection.execute(sa.DDL(f"ALTER TABLE {CAPTURES_TABLE.name} ADD COLUMN {column.name} {kind}"))
 
     def append(self, rows: pa.Table) -> int:
         """See `CaptureLog`."""

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from flows.blocks import blockiness
 from flows.intake import Capture
-from flows.rows import CAPTURES, EMBEDDING, TIME
+from flows.rows import BLOCKS, CAPTURES, EMBEDDING, TIME
 from stages.lib.codec import BadImage, Pixels, decode_untrusted
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
@@ -69,6 +70,7 @@ def measure(
     said = model.inspect(pixels)
 
     measures = covariates(pixels, points, [face.residual for face in faces], device)
+    measures[BLOCKS] = np.array([face.blocks for face in faces], np.float32)
     measures["norm"] = said.norms
     if said.quality is not None:
         measures["quality"] = said.quality
@@ -96,21 +98,24 @@ def measure(
 
 @dataclass(frozen=True)
 class _Face:
-    """An aligned face (112, 112, 3), its five points (5, 2) in the picture, and how far they miss the template."""
+    """An aligned face (112, 112, 3), its five points (5, 2) in the picture, how far they miss the template, and how
+    much the picture shows the blocks of its codec."""
 
     pixels: Pixels
     points: NDArray[np.float32]
     residual: float
+    blocks: float
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A picture, the points of its face, the similarity onto the template, and how far they miss it."""
+    """A picture, the points of its face, the similarity onto the template, how far they miss it, and its blocks."""
 
     image: Pixels
     points: NDArray[np.float32]
     transform: NDArray[np.float64]
     residual: float
+    blocks: float
 
 
 def _find(capture: Capture, detector: FaceDetector | None, max_residual: float, max_pixels: int) -> _Found | str:
@@ -127,7 +132,7 @@ def _find(capture: Capture, detector: FaceDetector | None, max_residual: float, 
         return "the landmarks fix no alignment"
     if residual > max_residual:
         return f"landmarks miss the template by {residual:.1f} pixels"
-    return _Found(image, points, transforms[0], float(residual))
+    return _Found(image, points, transforms[0], float(residual), blockiness(image, points))
 
 
 def _faces(found: Iterable[_Found | str], device: str) -> Iterator[_Face | str]:
@@ -145,7 +150,7 @@ def _warped(waiting: Sequence[_Found | str], device: str) -> Iterator[_Face | st
     there = [one for one in waiting if isinstance(one, _Found)]
     faces = iter(warp([one.image for one in there], [one.transform for one in there], device) if there else ())
     for one in waiting:
-        yield one if isinstance(one, str) else _Face(next(faces), one.points, one.residual)
+        yield one if isinstance(one, str) else _Face(next(faces), one.points, one.residual, one.blocks)
 
 
 def _points(capture: Capture, image: Pixels, detector: FaceDetector | None) -> NDArray[np.float32] | None:

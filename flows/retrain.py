@@ -56,6 +56,7 @@ REMEDIES: Final[Mapping[str, tuple[str, ...]]] = {
     "q_pitch": ("misalignment",),
     "q_yaw": ("misalignment",),
     "q_alignment_residual": ("misalignment", "wrong_landmarker"),
+    "q_blocks": ("jpeg",),
 }
 """What an alarm names -> degradations that a challenger sees more of. Norm and quality alone name no cause."""
 AUTHOR: Final = ("-c", "user.name=retrain", "-c", "user.email=retrain@localhost")

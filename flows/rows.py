@@ -14,7 +14,9 @@ TIME: Final = pa.timestamp("us", tz="UTC")
 
 SAID: Final = ("norm", "quality", "occlusion")
 """What the model says of a face beside its embedding; null where it cannot tell."""
-MEASURES: Final = (*COVARIATES, *SAID)
+BLOCKS: Final = "q_blocks"
+"""What `flows.blocks` measures of the picture as it came."""
+MEASURES: Final = (*COVARIATES, BLOCKS, *SAID)
 
 CAPTURES: Final = pa.schema(
     [

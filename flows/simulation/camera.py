@@ -21,7 +21,7 @@ from scipy.stats import poisson
 
 from flows.intake import Capture
 from flows.simulation.scenario import TILT, Planted, Scenario, at_severity
-from flows.simulation.site import People, Site, encode_bmp, people_of
+from flows.simulation.site import People, Site, encode_jpeg, people_of
 from stages.lib.codec import Pixels
 from stages.lib.degrade import OPERATORS, replay
 from stages.lib.degrade.keys import Uniform, draws
@@ -37,6 +37,8 @@ REGULAR: Final = 0.5  # chance that a person is a regular of a camera
 COMES: Final = (0.35, 0.95)  # on how many days a regular comes, from the least to the most regular one
 ANEW: Final = ("person", "face", "hour", "minute", "whole", "light", "grain", "field", "zoom", "roll", "across", "down")
 """What is drawn anew for each capture."""
+JPEG: Final = "jpeg"
+"""The effect that makes a camera's own coding harder."""
 POINTS: Final = 10  # coordinates of five landmarks
 
 Step = dict[str, Any]
@@ -70,6 +72,7 @@ class _Take:
         face: (N,) row in `People.images`.
         seconds: (N,) since midnight.
         steps: per capture what befalls the face, as `replay` takes it.
+        quality: (N,) of the JPEG that the camera sends.
         onto: (N, 2, 3) maps from aligned pixels to those of the picture.
         missed: (N, 5, 2) pixels by which the landmarks are off.
         whole: (N,) whether the picture arrives.
@@ -79,6 +82,7 @@ class _Take:
     face: NDArray[np.int64]
     seconds: NDArray[np.float64]
     steps: list[str]
+    quality: NDArray[np.int64]
     onto: NDArray[np.float64]
     missed: NDArray[np.float64]
     whole: NDArray[np.bool_]
@@ -96,7 +100,7 @@ def captures_of(site: Site, scenario: Scenario, camera: str, day: int) -> list[C
     seen = replay(faces, landmarks, take.steps).permute(0, 2, 3, 1).numpy()
     captures = []
     for row in np.argsort(take.seconds, kind="stable"):
-        data = encode_bmp(_placed(seen[row], take.onto[row]))
+        data = encode_jpeg(_placed(seen[row], take.onto[row]), int(take.quality[row]))
         points = landmarks[row] @ take.onto[row, :, :2].T + take.onto[row, :, 2] + take.missed[row]
         captures.append(
             Capture(
@@ -134,15 +138,17 @@ def _take(people: People, scenario: Scenario, camera: str, day: int) -> _Take:
             hour[touched] = _hours(NIGHT, u["hour"][touched])
 
     light = 0.12 * _normal(draws(scenario.seed, [f"{camera}/{day}/{h}" for h in range(24)], "light", 1)[:, 0])
+    quality = np.full(count, own.quality)
     chains = _life(own, own.stops + light[hour] + 0.15 * _normal(u["light"]), u)
     tilt = np.zeros(count)
     for one, touched in planted:
-        _plant(chains, tilt, one, touched, scenario.seed, ids, day)
+        _plant(chains, tilt, quality, one, touched, scenario.seed, ids, day)
     return _Take(
         person=person,
         face=face,
         seconds=3600.0 * (hour + u["minute"]),
         steps=[json.dumps(sorted(chain, key=_turn)) for chain in chains],
+        quality=quality,
         onto=_maps(own, u, tilt),
         missed=0.4 * _normal(draws(scenario.seed, ids, "landmarks", POINTS)).reshape(-1, 5, 2),
         whole=u["whole"] >= scenario.unusable,
@@ -183,12 +189,11 @@ def _pick(rows: NDArray[np.int64], u: float) -> int:
 
 
 def _life(own: _Camera, stops: NDArray[np.float64], u: dict[str, Uniform]) -> list[list[Step]]:
-    """What befalls each face on any day: the light, the sensor and the codec."""
+    """What befalls each face on any day: the light and the sensor. The codec comes last, over the whole picture."""
     return [
         [
             {"operator": "exposure", "stops": abs(s), "sign": 1 if s > 0 else -1, "gamma": 1.0, "cast": 0.0},
             {"operator": "noise", "read": own.read * grain, "shot": 0.1, "field": int(field * 2**53)},
-            {"operator": "jpeg", "quality": own.quality},
         ]
         for s, grain, field in zip(
             stops.tolist(), np.exp(0.15 * _normal(u["grain"])).tolist(), u["field"].tolist(), strict=True
@@ -199,17 +204,21 @@ def _life(own: _Camera, stops: NDArray[np.float64], u: dict[str, Uniform]) -> li
 def _plant(
     chains: list[list[Step]],
     tilt: NDArray[np.float64],
+    quality: NDArray[np.int64],
     planted: Planted,
     touched: NDArray[np.int64],
     seed: int,
     ids: list[str],
     day: int,
 ) -> None:
-    """Add a drift's effects to the chains, and its degrees to the tilt, of the captures that it touches."""
+    """Add a drift's effects to the chains, and to tilt and JPEG, of the captures that it touches."""
     strength, _ = planted.on(day)
     for effect in planted.effects:
         if effect.operator == TILT:
             tilt[touched] += strength * effect.severity
+            continue
+        if effect.operator == JPEG:
+            quality[touched] = np.minimum(quality[touched], at_severity(JPEG, strength * effect.severity)["quality"])
             continue
         operator = OPERATORS[effect.operator]
         u = draws(seed, [ids[row] for row in touched], f"{planted.name}/{operator.name}", operator.draws)

@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flows import blocks
 from flows import measure as measuring
 from flows.intake import Capture
 from flows.measure import MAX_PIXELS, Gallery, measure
@@ -26,7 +27,7 @@ from stages.lib.folders import new_file
 from stages.lib.runtime import Runtime
 from stages.lib.table import TEST, Table, write_parquet
 
-MADE_BY: Final = (*sorted(Path(__file__).parent.glob("*.py")), Path(measuring.__file__))
+MADE_BY: Final = (*sorted(Path(__file__).parent.glob("*.py")), Path(measuring.__file__), Path(blocks.__file__))
 """Files whose change makes days anew."""
 
 

@@ -126,10 +126,9 @@ class Scenario:
 def standard(per_day: int = 120, seed: int = 1) -> Scenario:
     """Five drifts, each on a camera that has been quiet before for sixteen days and its baseline.
 
-    The lift's new firmware, which sends smaller pictures and harder JPEG, is taken back after two weeks, and a week and
-    a half later somebody knocks its camera.
+    The lift's new firmware, which sends harder JPEG (quality 18), is taken back after two weeks, and a week and a half
+    later somebody knocks its camera.
     """
-    smaller = Effect("low_resolution", 0.25, {"down": "area", "up": "bilinear"})
     dark = Effect("exposure", 3.5, {"sign": -1, "gamma": 1.0, "cast": 0.0})
     planted = (
         Planted("out of focus", "gate", (Effect("blur", 2),), ("q_sharpness",), start=30, ramp=20),
@@ -143,7 +142,7 @@ def standard(per_day: int = 120, seed: int = 1) -> Scenario:
             share=0.5,
             at_night=True,
         ),
-        Planted("new firmware", "lift", (smaller, Effect("jpeg", 3)), ("q_sharpness",), start=32, days=14),
+        Planted("new firmware", "lift", (Effect("jpeg", 3),), ("q_blocks",), start=32, days=14),
         Planted("new tilt", "lift", (Effect(TILT, 12.0),), ("q_roll",), start=56),
     )
     return Scenario(planted=planted, per_day=per_day, seed=seed)

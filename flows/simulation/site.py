@@ -141,6 +141,11 @@ def gallery_of(site: Site, model: FaceModel) -> Gallery:
     return enrol(captures, model)
 
 
+def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    """Encode RGB (height, width, 3) as a camera does."""
+    return cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
 def encode_bmp(pixels: Pixels) -> bytes:
     """Encode RGB (height, width, 3) without loss, in a tenth of the time that a PNG takes."""
     return cv2.imencode(".bmp", pixels[..., ::-1])[1].tobytes()

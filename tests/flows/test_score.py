@@ -18,6 +18,7 @@ import pytest
 import torch
 from prefect.logging import disable_run_logger
 
+from flows.blocks import blockiness
 from flows.captures import ParquetLog
 from flows.gallery import OtherModel, enrol, read_gallery, write_gallery
 from flows.home import VARIABLE, Home
@@ -126,7 +127,12 @@ def test_rows_are_what_warp_covariates_and_model_say(model: FaceModel) -> None:
         face = warp([picture], transforms, "cpu")
         said = model.inspect(face)
         expected = {name: values[0] for name, values in covariates(face, points, residual, "cpu").items()}
-        expected |= {"norm": said.norms[0], "quality": said.quality[0], "occlusion": np.mean(said.occlusion[0])}
+        expected |= {
+            "q_blocks": blockiness(picture, points[0]),
+            "norm": said.norms[0],
+            "quality": said.quality[0],
+            "occlusion": np.mean(said.occlusion[0]),
+        }
         assert set(expected) == set(MEASURES)
         np.testing.assert_allclose([row[name] for name in expected], list(expected.values()), rtol=1e-4, atol=1e-5)
         assert (row["capture_id"], row["time"], row["camera"]) == (capture.id, capture.time, "gate")

@@ -27,6 +27,7 @@ PLAIN: Final[Mapping[str, str]] = {
     "q_pitch": "pitch",
     "q_roll": "roll",
     "q_alignment_residual": "residual of the landmarks",
+    "q_blocks": "blocks of the codec",
     "occlusion": "occlusion",
     "norm": "norm of the embedding",
     "quality": "quality",
