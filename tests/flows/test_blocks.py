@@ -9,7 +9,6 @@ import pytest
 from flows.blocks import MOST, blockiness
 from flows.simulation.site import encode_jpeg
 from stages.lib.codec import Pixels
-from tests.conftest import draw_face
 
 MIDDLE = np.full((5, 2), 80.0, np.float32)
 QUALITIES = (90, 70, 50, 30, 18, 8)
@@ -17,10 +16,14 @@ QUALITIES = (90, 70, 50, 30, 18, 8)
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Pixels]:
-    """Faces with the grain of a sensor, as no codec has seen them."""
+    """Coarse and fine structure with the grain of a sensor, as no codec has seen it."""
     random = np.random.default_rng(1)
-    large = [cv2.resize(draw_face(person), (168, 168), interpolation=cv2.INTER_CUBIC) for person in range(6)]
-    return [np.clip(face + random.normal(0, 2, face.shape), 0, 255).astype(np.uint8) for face in large]
+    found = []
+    for _ in range(6):
+        layers = [cv2.GaussianBlur(random.normal(size=(168, 168, 3)), (0, 0), width) for width in (2, 6, 20)]
+        light = sum(layer / layer.std() for layer in layers)
+        found.append(np.clip(127 + 18 * light + random.normal(0, 1.5, (168, 168, 3)), 0, 255).astype(np.uint8))
+    return found
 
 
 def coded(picture: Pixels, quality: int) -> Pixels:

@@ -127,8 +127,8 @@ def test_rows_are_what_warp_covariates_and_model_say(model: FaceModel) -> None:
         face = warp([picture], transforms, "cpu")
         said = model.inspect(face)
         expected = {name: values[0] for name, values in covariates(face, points, residual, "cpu").items()}
+        expected["q_blocks"] = np.float32(blockiness(picture, points[0]))
         expected |= {
-            "q_blocks": blockiness(picture, points[0]),
             "norm": said.norms[0],
             "quality": said.quality[0],
             "occlusion": np.mean(said.occlusion[0]),
