@@ -122,12 +122,15 @@ def _snapshot(
     if log is not None and camera in references:
         hours = float(own["hours"].iloc[0])
         raw = _captures(log, window, hours, camera, tuple(references[camera].columns))
-        columns = [name for name in raw if raw[name].notna().sum() > 1]
-        reference = pd.DataFrame(references[camera].columns)[columns].dropna()
+        columns = [str(name) for name in raw if raw[name].notna().sum() > 1]
+        columns = [name for name in columns if np.isfinite(references[camera].columns[name]).sum() > 1]
+        reference = pd.DataFrame(references[camera].columns)[columns]
         # the one row of figures beside the captures: its other rows are empty, and nobody reads them
-        current = pd.concat([current, raw[columns].dropna().reset_index(drop=True)], axis=1)
+        current = pd.concat([current, raw[columns].reset_index(drop=True)], axis=1)
         reference = pd.concat([current[list(values)].iloc[:1], reference.reset_index(drop=True)], axis=1)
-        read: list[Any] = [ValueDrift(column=name, method="psi") for name in columns]
+        bounds = own[own["metric"] == "psi"].set_index("column")["bound"].dropna().to_dict()
+        # with our bound: its own is the same for any number of faces, and calls much of what is quiet a drift
+        read: list[Any] = [ValueDrift(column=c, method="psi", threshold=bounds[c]) for c in columns if c in bounds]
         read += [QuantileValue(column=name, quantile=0.05) for name in columns if name == "quality"]
         metrics = read + metrics  # its pictures come first: dozens of our counters would hide them
     definition = DataDefinition(numerical_columns=list(current.columns))

@@ -22,10 +22,11 @@ from scipy.stats import chi2
 
 import stages as stages  # sets the thread policy before torch starts its own
 from flows.alerts import Alarm
+from flows.baselines import accept_baseline
 from flows.captures import ParquetLog
 from flows.drift_store import DriftStore
 from flows.home import Home
-from flows.monitor import accept_baseline, watch
+from flows.monitor import watch
 from flows.rows import ALL_CAMERAS
 from flows.settings import WatchSettings
 from flows.simulation.camera import people_seen

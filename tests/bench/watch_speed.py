@@ -30,9 +30,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import stages as stages  # sets the thread policy before torch starts its own
+from flows.baselines import accept_baseline
 from flows.captures import ParquetLog
 from flows.home import Home
-from flows.monitor import accept_baseline, watch
+from flows.monitor import watch
 from flows.rows import CAPTURES, MEASURES
 from flows.settings import WatchSettings
 
