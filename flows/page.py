@@ -68,7 +68,7 @@ def write_page(rows: pa.Table, alarms: Sequence[Alarm], path: Path, settings: Wa
         overview=Picture.drawn(
             "windows",
             "How far each window lies from its baseline, in multiples of the bound of its farthest measure: from 1 on "
-            "it breaches. Hatched: not judged. Bars below a row: an alarm was on.",
+            "it breaches. Hatched: not judged; empty: no captures. Bars below a row: an alarm was on.",
             partial(_overview, table, cameras, alarms),
         ),
         details=[(_name(camera), _pictures(table[table["camera"] == camera], camera)) for camera in cameras],
@@ -138,16 +138,23 @@ def _times(own: pd.DataFrame) -> pd.DataFrame:
     return times.pivot_table(index="column", columns="window", values="times", aggfunc="max")
 
 
+def _windows(table: pd.DataFrame) -> pd.DatetimeIndex:
+    """Every window from the first to the last, those without a capture too."""
+    return pd.date_range(table["window"].min(), table["window"].max(), freq=pd.Timedelta(hours=table["hours"].iloc[0]))
+
+
 def _overview(table: pd.DataFrame, cameras: Sequence[str], alarms: Sequence[Alarm], theme: Theme) -> Figure:
-    windows = pd.DatetimeIndex(sorted(table["window"].unique()))
-    values = np.full((len(cameras), len(windows)), np.nan)
+    windows = _windows(table)
+    values, there = np.full((len(cameras), len(windows)), np.nan), np.zeros((len(cameras), len(windows)), np.bool_)
     for row, camera in enumerate(cameras):
-        own = _times(table[table["camera"] == camera])
+        mine = table[table["camera"] == camera]
+        there[row] = windows.isin(mine["window"].unique())
+        own = _times(mine)
         if len(own):
             values[row, windows.get_indexer(own.columns)] = own.max().to_numpy()
     figure = Figure(figsize=(9.5, 0.9 + 0.45 * len(cameras)))
     axes = figure.subplots()
-    _heat(figure, axes, values, windows, [_name(camera) for camera in cameras], theme)
+    _heat(figure, axes, values, there, windows, [_name(camera) for camera in cameras], theme)
     for alarm in alarms:
         if alarm.camera in cameras:
             start = windows.searchsorted(pd.Timestamp(alarm.since))
@@ -159,13 +166,15 @@ def _overview(table: pd.DataFrame, cameras: Sequence[str], alarms: Sequence[Alar
 
 def _measures(own: pd.DataFrame, theme: Theme) -> Figure:
     times = _times(own)
-    windows = pd.DatetimeIndex(sorted(own["window"].unique()))
+    windows = _windows(own)
     order = [column for column in PLAIN if column in times.index]
     values = np.full((max(1, len(order)), len(windows)), np.nan)
     for row, column in enumerate(order):
         values[row, windows.get_indexer(times.columns)] = times.loc[column].to_numpy()
+    there = np.tile(windows.isin(own["window"].unique()), (len(values), 1))
+    names = [PLAIN[column] for column in order] or ["not judged"]
     figure = Figure(figsize=(9.5, 0.9 + 0.24 * len(values)))
-    _heat(figure, figure.subplots(), values, windows, [PLAIN[column] for column in order] or ["not judged"], theme)
+    _heat(figure, figure.subplots(), values, there, windows, names, theme)
     return figure
 
 
@@ -173,15 +182,21 @@ def _heat(
     figure: Figure,
     axes: Axes,
     values: np.ndarray[Any, np.dtype[np.float64]],
+    there: np.ndarray[Any, np.dtype[np.bool_]],
     windows: pd.DatetimeIndex,
     names: Sequence[str],
     theme: Theme,
 ) -> None:
-    """(R, W) multiples of bounds as coloured cells; NaN is hatched: a grey could not be told from the quiet shades."""
+    """(R, W) multiples of bounds as coloured cells; NaN is hatched: a grey could not be told from the quiet shades.
+
+    Where there was no window nothing is drawn: time runs on.
+    """
     colours = ListedColormap(SHADES[theme.name]).with_extremes(bad=(0, 0, 0, 0))
     axes.patch.set(hatch="//////", edgecolor=theme.soft)
     norm = BoundaryNorm([*STEPS, 1e9], len(SHADES[theme.name]))
     shown = axes.imshow(np.ma.masked_invalid(values), aspect="auto", cmap=colours, norm=norm, interpolation="nearest")
+    nothing = np.ma.masked_array(np.zeros(there.shape), there)
+    axes.imshow(nothing, aspect="auto", cmap=ListedColormap([theme.ground]), interpolation="nearest")
     axes.set_yticks(range(len(names)), names)
     step = max(1, len(windows) // 8)
     axes.set_xticks(range(0, len(windows), step), [f"{windows[i]:%d %b}" for i in range(0, len(windows), step)])
@@ -196,12 +211,14 @@ def _course(own: pd.DataFrame, theme: Theme) -> Figure:
     figure = Figure(figsize=(9.5, 4.6))
     quality, price, volume = figure.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
     colour = theme.palette[0]
+    windows = _windows(own)  # lines end where there is none
     bands = own[own["column"] == "quality"].pivot_table(index="window", columns="metric", values="value")
+    bands = bands.reindex(windows)
     if {"q05", "q50", "q95"} <= set(bands):
         quality.fill_between(bands.index, bands["q05"], bands["q95"], color=colour, alpha=0.25, linewidth=0)
         quality.plot(bands.index, bands["q50"], color=colour, linewidth=1.6)
     quality.set_title("quality")
-    change = own[(own["metric"] == "fnmr_change") & own["value"].notna()].set_index("window").sort_index()
+    change = own[(own["metric"] == "fnmr_change") & own["value"].notna()].set_index("window").reindex(windows)
     low, value, high = (100 * change[name].to_numpy(float) for name in ("low", "value", "high"))
     price.fill_between(change.index, low, high, color=theme.palette[1], alpha=0.25, linewidth=0)
     price.plot(change.index, value, color=theme.palette[1], linewidth=1.6)
