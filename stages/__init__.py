@@ -13,5 +13,6 @@ for _switch, _off in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # on by default on Linux since onnxruntime 1.29
 }.items():
     os.environ[_switch] = _off
