@@ -2,6 +2,7 @@
 
 The table is `captures`, a column for each of `flows.rows.CAPTURES`. Its `time` is a whole number of microseconds
 since 1970, UTC, which is exact and the same in every database: `to_timestamp(time / 1e6)` shows it to a person.
+A table of an older release gets the measures that came later as it is opened, null in the rows that it has.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from flows.captures import EPOCH, WITH_EMBEDDING, aware, conform, day_of, schema_of
 from flows.rows import EMBEDDING, TIME
@@ -51,13 +52,14 @@ class SqlLog:
     """See `flows.captures.CaptureLog`. All rows of an `append` are added, or none."""
 
     def __init__(self, url: str) -> None:
-        """Open the database, and make the table if there is none.
+        """Open the database, and make the table if there is none, or add the columns that it lacks.
 
         Args:
             url: as SQLAlchemy writes it; `postgresql://` means psycopg.
 
         Raises:
-            ConfigError: a database of another kind than SQLite and PostgreSQL, or its driver is missing.
+            ConfigError: a database of another kind than SQLite and PostgreSQL, its driver is missing, or its table
+                lacks a column that cannot be added.
             TransientError: it does not answer.
         """
         try:
@@ -80,11 +82,11 @@ class SqlLog:
             if kind == "postgresql":  # two that make a table at once would collide in spite of "if not exists"
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SETUP)))
             connection.execute(CreateTable(CAPTURES_TABLE, if_not_exists=True))
+            if _absent(connection):
+                if kind == "sqlite":  # of two that add a column at once, one waits here and finds it there
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                self._add(connection, _absent(connection))
             connection.execute(CreateIndex(_BY_TIME, if_not_exists=True))
-            there = {column["name"] for column in sa.inspect(connection).get_columns(CAPTURES_TABLE.name)}
-            for column in (one for one in _COLUMNS if one.name not in there):  # a table of before it was measured
-                kind = column.type.compile(connection.dialect)
-                connection.execute(sa.DDL(f"ALTER TABLE {CAPTURES_TABLE.name} ADD COLUMN {column.name} {kind}"))
 
     def append(self, rows: pa.Table) -> int:
         """See `CaptureLog`."""
@@ -127,6 +129,18 @@ class SqlLog:
                 sa.delete(CAPTURES_TABLE).where(_COLUMNS.time < _microseconds(day_of(before)))
             ).rowcount
 
+    def _add(self, connection: sa.Connection, columns: Sequence[sa.Column[Any]]) -> None:
+        for column in columns:
+            change = f"ALTER TABLE {CAPTURES_TABLE.name} ADD COLUMN {CreateColumn(column).compile(self._engine)}"
+            if not column.nullable:
+                raise ConfigError(
+                    f"{self._shown}: its table {CAPTURES_TABLE.name} is no capture log; use a database apart"
+                )
+            try:
+                connection.execute(sa.text(change))
+            except sa.exc.ProgrammingError as error:  # only its owner may
+                raise ConfigError(f"{self._shown}: {error.orig}; let the table's owner run: {change}") from error
+
     def _scan(self, wanted: sa.Select[Any], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         with self._transaction() as connection:
             found = connection.execution_options(stream_results=True, yield_per=BATCH).execute(wanted)
@@ -142,6 +156,12 @@ class SqlLog:
                 yield connection
         except sa.exc.OperationalError as error:
             raise TransientError(f"{self._shown}: {error.orig}; is the database up?") from error
+
+
+def _absent(connection: sa.Connection) -> list[sa.Column[Any]]:
+    """Columns that the table lacks, looked up as every other query finds the table."""
+    there = set(connection.execute(sa.text(f"SELECT * FROM {CAPTURES_TABLE.name} LIMIT 0")).keys())
+    return [column for column in _COLUMNS if column.name not in there]
 
 
 def _records(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -315,3 +317,30 @@ def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "day=2026-11-27" / captures.MANIFEST).write_text("{")
     with pytest.raises(ConfigError, match=r"day\.json is damaged"):
         log.span()
+
+
+def test_captures_of_a_time_before_a_measure_have_none_of_it(tmp_path: Path, address: Callable[[Path], str]) -> None:
+    where, rows, name = address(tmp_path), made(6), "q_blocks"
+    log = open_log(where)
+    log.append(rows.slice(0, 3))
+    if "://" in where:
+        engine = sa.create_engine(where.replace("postgresql://", "postgresql+psycopg://"))
+        with engine.begin() as connection:
+            connection.execute(sa.text(f"ALTER TABLE captures DROP COLUMN {name}"))
+        with ThreadPoolExecutor(4) as pool:  # all want to add it
+            log = list(pool.map(open_log, [where] * 4)).pop()
+    else:
+        for part in Path(where).glob("day=*/part-*.parquet"):
+            pq.write_table(pq.read_table(part).drop_columns(name), part)
+    log.append(rows.slice(3))
+    older = set(rows["capture_id"].to_pylist()[:3])
+    expected = [{**row, name: None} if row["capture_id"] in older else row for row in in_order(rows)]
+    assert held(log) == expected
+
+
+def test_a_table_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    where = f"sqlite:///{tmp_path / 'other.db'}"
+    with sa.create_engine(where).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE captures (title TEXT)"))
+    with pytest.raises(ConfigError, match="no capture log"):
+        open_log(where)
