@@ -12,28 +12,21 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.lib.codec import decode
-from stages.lib.deploy.ask import BATCH
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.drift.price import Price, learn
+from stages.lib.drift.probes import PIXELS, SAID, mated, probes_of
 from stages.lib.errors import ConfigError
 from stages.lib.folders import new_folder
-from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.metrics.bootstrap import subject_weights
-from stages.lib.metrics.protocol import all_pairs
 from stages.lib.quality.calibration import QualityBands, calibrate, save_bands
-from stages.lib.quality.covariates import covariates
-from stages.lib.quality.seen import Seen, look
-from stages.lib.report.conditions import grid_of
+from stages.lib.quality.seen import look
 from stages.lib.runtime import Runtime
-from stages.lib.table import TEST, Table, write_parquet
+from stages.lib.table import Table, write_parquet
 from stages.params import MOVERS, Reference
 
 Made = TypeVar("Made")
 
 LIKE_QUALITY = ("norm", "quality")  # a pair has the lower one of its two faces
-SAID = ("norm", "quality", "occlusion")  # by the model
-PIXELS = ("q_sharpness", "q_brightness", "q_contrast", "q_overexposed", "q_underexposed")
 PRICE_REPLICATES = 200  # of the regression: each is fitted anew
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -70,7 +63,7 @@ def run(
     columns = ["face_id", "subject_id", *(c for c in table.columns if c.startswith("q_"))]
     seen = look(table, columns, model, runtime, "clean faces")
     codes = pd.factorize(seen.rows["subject_id"], sort=True)[0].astype(np.int64)
-    left, right = _mated(codes)
+    left, right = mated(codes)
     if not len(left):
         raise ConfigError(f"{aligned}: no test person has two faces, so there is no genuine score to freeze")
     score = (seen.embeddings[left] * seen.embeddings[right]).sum(axis=1)
@@ -93,7 +86,7 @@ def run(
     missing = {"left_out": "that takes the cells of synthesize.grid, and a threshold that the model states"}
     costs: dict[str, dict[str, str]] = {"bands": missing, "price": missing}
     if run_at is not None and cells.rows:
-        probes = _probes(seen, (table, cells), codes, model, run_at[1], runtime)
+        probes = probes_of(seen, (table, cells), codes, model, run_at[1], runtime)
         weights = subject_weights(int(codes.max()) + 1, params.replicates, params.seed)
         bands, costs["bands"] = _told(lambda: _bands(probes, weights, params.bands), technique=seen.technique)
         price, costs["price"] = _told(lambda: _price(probes, weights))
@@ -116,53 +109,6 @@ def _told(make: Callable[[], Made], **about: str) -> tuple[Made | None, dict[str
         return make(), about
     except ConfigError as error:
         return None, {"left_out": f"{error}; raise synthesize.grid_faces or ingest.test_fraction"}
-
-
-def _mated(codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    pairs = all_pairs(codes, max_impostors=0, seed=0)
-    return pairs.left[pairs.genuine], pairs.right[pairs.genuine]
-
-
-def _probes(
-    clean: Seen,
-    tables: tuple[Table, Table],
-    codes: NDArray[np.int64],
-    model: FaceModel,
-    threshold: float,
-    runtime: Runtime,
-) -> pd.DataFrame:
-    """Clean templates against the other faces of their people, clean and in every cell of the grid.
-
-    A row a pair: what is measured of the probe, its `told` quality, the degradation's `operator` (empty: none),
-    `subject` and whether it is `missed`.
-    """
-    cells = look(tables[1], ["parent_id", "d_operator", "d_severity"], model, runtime, "degraded faces")
-    bare, degraded = (
-        pd.concat([side.rows.filter(SAID), _pixels(table, runtime)], axis=1).assign(told=side.quality)
-        for side, table in zip((clean, cells), tables, strict=True)
-    )
-    bare["operator"], degraded["operator"] = "", cells.rows["d_operator"]
-    about = pa.Table.from_pandas(cells.rows[["parent_id", "d_operator", "d_severity"]], preserve_index=False)
-    grid = grid_of(pa.array(clean.rows["face_id"]), about)
-    inside = grid.conditions[1].templates
-    left, right = _mated(codes[inside])
-    templates, found = clean.embeddings[inside][left], []
-    in_cells = ((cells, degraded, cell.probes) for cell in grid.degraded if cell.probes is not None)
-    for side, measured, rows in ((clean, bare, inside), *in_cells):
-        score = (templates * side.embeddings[rows][right]).sum(axis=1)
-        found.append(measured.iloc[rows[right]].assign(missed=score < threshold, subject=codes[inside][left]))
-    return pd.concat(found, ignore_index=True)
-
-
-def _pixels(table: Table, runtime: Runtime) -> pd.DataFrame:
-    """Covariates that pixels tell, of the test faces of a table: degraded ones have no others of their own."""
-    parts = []
-    for batch in table.scan(["image"], TEST, BATCH):
-        faces = np.stack([decode(image) for image in batch["image"].to_pylist()])
-        straight = np.broadcast_to(ARCFACE_TEMPLATE, (len(faces), 5, 2))
-        told = covariates(faces, straight, np.zeros(len(faces)), runtime.device)
-        parts.append(pd.DataFrame({name: told[name] for name in PIXELS}))
-    return pd.concat(parts, ignore_index=True)
 
 
 def _bands(probes: pd.DataFrame, weights: NDArray[np.int64], count: int) -> QualityBands:
