@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from evidently.ui.workspace import Workspace
 
-from flows.dashboard import PROJECT, SHARED, write_workspace
-from tests.flows.watched import CAMERAS, WINDOWS, alarm, drift_rows
+from flows.captures import ParquetLog
+from flows.dashboard import BOUND, FARTHEST, PROJECT, SHARED, write_workspace
+from flows.rows import CAPTURES
+from stages.lib.drift.reference import Reference
+from tests.flows.watched import CAMERAS, FIRST, WINDOWS, alarm, drift_rows
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace that was made twice."""
+    """A workspace that was made twice, and is found at the same addresses."""
     made = tmp_path_factory.mktemp("watch") / "workspace"
+    files = []
     for _ in range(2):
         assert write_workspace(drift_rows(), [alarm()], made) == WINDOWS * len(CAMERAS)
+        files.append(sorted(str(path.relative_to(made)) for path in made.rglob("*.json")))
+    assert files[0] == files[1]
     return made
 
 
@@ -32,6 +40,9 @@ def test_a_snapshot_stands_for_a_window_of_a_camera_with_the_store_s_own_figures
     for row in drift_rows().to_pylist():
         camera = "all cameras" if row["camera"] == "*" else row["camera"]
         stored[row["window"].date(), camera, row["column"], row["metric"]] = row
+        drifts = row["camera"] == "gate" and row["window"] > FIRST
+        stored[row["window"].date(), camera, "", FARTHEST] = {"value": 3.0 if drifts else 0.4}
+        stored[row["window"].date(), "all cameras", "", BOUND] = {"value": 1.0}
     seen = set()
     for run in runs:
         assert run is not None
@@ -70,3 +81,36 @@ def test_panels_tell_alarms_cost_quality_drift_and_volume(folder: Path) -> None:
     assert alarm().words in json.dumps([panel.subtitle for panel in board.panels])
     drawn = {value.metric_labels["column"] for panel in board.panels for value in panel.values}
     assert drawn == {"", "q_sharpness", "quality"}
+
+
+def test_evidently_reads_the_newest_captures_by_our_bounds_each_column_without_its_own_gaps(tmp_path: Path) -> None:
+    draw = np.random.default_rng(5)
+    count, newest = 60, FIRST + timedelta(days=WINDOWS - 1)
+    rows = [
+        {
+            "capture_id": f"{at:032x}",
+            "time": newest + timedelta(minutes=at),
+            "camera": "gate",
+            "model": "m-1",
+            "quality": draw.normal(),
+            "q_sharpness": None if at % 2 else draw.normal(),
+            "q_yaw": draw.normal() if at % 2 else None,  # so no capture has all measures
+        }
+        for at in range(count)
+    ]
+    log = ParquetLog(tmp_path / "captures")
+    log.append(pa.Table.from_pylist(rows, schema=CAPTURES))
+    normal = pa.table(
+        {"block": np.arange(90), **{c: draw.normal(size=90) for c in ("quality", "q_sharpness", "q_yaw")}}
+    )
+    reference = Reference.of(normal, ("quality", "q_sharpness", "q_yaw"), "block", "normal")
+    made = tmp_path / "workspace"
+    assert write_workspace(drift_rows(), [], made, log, {"gate": reference}) == WINDOWS * len(CAMERAS) + 1
+    workspace = Workspace(str(made))
+    (project,) = workspace.search_project(PROJECT)
+    runs = [workspace.get_run(project.id, run) for run in workspace.list_runs(project.id)]
+    (reading,) = [run for run in runs if run.name.endswith("captures")]
+    told = [result.metric_value_location.metric.params for result in reading.metric_results.values()]
+    drifts = {p["column"]: p["threshold"] for p in told if p["type"].endswith("ValueDrift")}
+    assert drifts == pytest.approx({"q_sharpness": 0.1, "quality": 0.1})  # yaw was not judged
+    assert [p["column"] for p in told if p["type"].endswith("QuantileValue")] == ["quality"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pandas import Timedelta
 
-from flows.page import write_page
+from flows.page import CELLS, NOT_JUDGED, _farthest_cells, _folded, _grid, write_page
 from flows.rows import DRIFT
 from flows.settings import WatchSettings
-from tests.flows.watched import CAMERAS, alarm, drift_rows
+from tests.flows.watched import CAMERAS, FIRST, alarm, drift_rows
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,16 @@ def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
 def test_without_a_window_there_is_nothing_to_show(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no window"):
         write_page(DRIFT.empty_table(), [], tmp_path / "watch.html", WatchSettings())
+
+
+def test_windows_lie_where_they_were_and_one_that_is_missing_is_no_one_that_was_not_judged() -> None:
+    table = drift_rows().to_pandas()
+    table.loc[(table["camera"] == "gate") & (table["window"] == FIRST), "bound"] = np.nan
+    last = table["window"] == table["window"].max()
+    table.loc[last, "window"] += Timedelta(days=2)
+    grid = _grid(table)
+    cells = _farthest_cells(table, CAMERAS, grid)
+    np.testing.assert_allclose(cells[0], [NOT_JUDGED, 3.0, np.nan, np.nan, 3.0])
+    np.testing.assert_allclose(cells[1], [0.4, 0.4, np.nan, np.nan, 0.4])
+    table.loc[last, "window"] += Timedelta(days=5 * CELLS)
+    assert len(_grid(table)) - 1 <= _folded(_grid(table)) * CELLS
