@@ -68,6 +68,7 @@ class Judge:
         self._profile = references.profile()
         self._prices = references.price()
         self._bounds: dict[str, Bounds] = {}
+        self._normal: dict[str, Floats | None] = {}
 
     def fmr(self) -> str | None:
         """At which misses are priced."""
@@ -203,14 +204,20 @@ class Judge:
         if self._prices is None or models != {self._profile.model}:
             return []
         shares = np.array([own.faces for own in against.parts]) / max(1, sum(own.faces for own in against.parts))
-        expected = _mixed(self._prices, shares, [own.columns for own in against.parts])
+        expected = _mixed(shares, [_told(self._prices, own.columns) for own in against.parts])
         if expected is None:
             return []
         found = [_estimate("fnmr_expected", expected)]
         if all(reference.model == self._profile.model for reference in against.references):
-            normal = _mixed(self._prices, shares, [reference.columns for reference in against.references])
+            normal = _mixed(shares, [self._normal_of(self._prices, one) for one in against.references])
             found += [] if normal is None else [_estimate("fnmr_change", expected - normal)]
         return found
+
+    def _normal_of(self, price: Price, reference: Reference) -> Floats | None:
+        """What a reference costs: the same for every window that is held against it."""
+        if reference.content_id not in self._normal:
+            self._normal[reference.content_id] = _told(price, reference.columns)
+        return self._normal[reference.content_id]
 
     def _claims(self, captured: Sequence[Window]) -> list[Row]:
         """Share of the claims that the threshold turns down: what the price foretells, as far as people are honest.
@@ -238,11 +245,15 @@ def _embedded(
     return measure_embeddings(theirs, normal.embeddings) if same else {}
 
 
-def _mixed(price: Price, shares: Floats, sides: Sequence[Measures]) -> Floats | None:
-    """(1 + B,) FNMR to be expected of a mixture of faces; none: there are some that nothing is expected of."""
-    told = [price.expected(side) for side in sides if set(price.columns) <= set(side)]
+def _told(price: Price, faces: Measures) -> Floats | None:
+    """(1 + B,) FNMR to be expected of faces; none: they do not tell what the price rests on."""
+    return price.expected(faces) if set(price.columns) <= set(faces) else None
+
+
+def _mixed(shares: Floats, told: Sequence[Floats | None]) -> Floats | None:
+    """(1 + B,) of a mixture of them; none: there are some that nothing is expected of."""
     known = [one for one in told if one is not None]
-    return shares @ np.stack(known) if len(known) == len(sides) else None
+    return shares @ np.stack(known) if len(known) == len(told) else None
 
 
 def _estimate(metric: str, told: Floats) -> Row:

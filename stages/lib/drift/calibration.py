@@ -44,7 +44,7 @@ from stages.lib.drift.statistics import (
     scalar_products,
 )
 from stages.lib.errors import ConfigError
-from stages.lib.folders import new_file
+from stages.lib.npz import load_arrays, save_arrays
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -117,8 +117,7 @@ class Bounds:
 
     def save(self, path: Path) -> None:
         """Write to an .npz file that appears whole or not at all."""
-        with new_file(path) as building, building.open("wb") as file:
-            np.savez(file, tests=np.array(self.tests), null=self.null, faces=np.array(self.faces))
+        save_arrays(path, tests=np.array(self.tests), null=self.null, faces=np.array(self.faces))
 
     @classmethod
     def load(cls, path: Path) -> Bounds:
@@ -127,12 +126,13 @@ class Bounds:
         Raises:
             ConfigError: the file holds no bounds.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                tests = tuple((str(column), str(metric)) for column, metric in file["tests"])
-                return cls(tests, file["null"], int(file["faces"]))
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"{path} holds no bounds: {error}; remove it, and it is made again") from error
+        names, fix = ("tests", "null", "faces"), "remove it, and it is made again"
+        tests, null, faces = load_arrays(path, names, "bounds", fix)
+        return cls(
+            tuple((str(column), str(metric)) for column, metric in tests),
+            null.astype(np.float32, copy=False),
+            int(faces),
+        )
 
     @cached_property
     def _origin(self) -> Floats:

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from stages.lib.errors import ConfigError
-from stages.lib.folders import new_file
 from stages.lib.metrics.bootstrap import Ints
+from stages.lib.npz import load_arrays, save_arrays
 
 KNOTS: Final = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Quantiles of a measure at which its slope may change; beyond the outer ones nothing is known, and nothing changes."""
@@ -59,8 +58,7 @@ class Price:
 
     def save(self, path: Path) -> None:
         """Write to an .npz file that appears whole or not at all."""
-        with new_file(path) as building, building.open("wb") as file:
-            np.savez(file, columns=np.array(self.columns), knots=self.knots, coefficients=self.coefficients)
+        save_arrays(path, columns=np.array(self.columns), knots=self.knots, coefficients=self.coefficients)
 
     @classmethod
     def load(cls, path: Path) -> Price:
@@ -69,12 +67,9 @@ class Price:
         Raises:
             ConfigError: the file holds no price.
         """
-        try:
-            with np.load(path, allow_pickle=False) as held:
-                columns = tuple(str(name) for name in held["columns"])
-                return cls(columns, held["knots"].astype(np.float64), held["coefficients"].astype(np.float64))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise ConfigError(f"{path} holds no price: {error}; run the stage reference") from error
+        names = ("columns", "knots", "coefficients")
+        columns, knots, coefficients = load_arrays(path, names, "price", "run the stage reference")
+        return cls(tuple(map(str, columns)), knots.astype(np.float64), coefficients.astype(np.float64))
 
 
 def learn(measures: Measures, missed: NDArray[np.bool_], subject: Ints, weights: Ints) -> Price:
