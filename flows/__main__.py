@@ -158,7 +158,6 @@ def baseline(
     A camera that cannot have one keeps no other waiting; the exit code is 2 then.
     """
     from flows.baselines import accept_baseline
-    from flows.captures import open_log
     from flows.home import Home
     from flows.settings import WatchSettings
 
@@ -166,7 +165,7 @@ def baseline(
     start, end = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC) + timedelta(days=1)
     with _told():
         how = WatchSettings.of(home)
-        captures = open_log(how.log or home.captures)
+        captures = how.captures(home)
         cameras = camera or sorted({name for _, name in captures.counts(start, end, 24)})
         if not cameras:
             raise ConfigError(f"no captures from {since:%Y-%m-%d} to {until:%Y-%m-%d}; see `python -m flows status`")

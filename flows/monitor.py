@@ -16,7 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.alerts import Alarm, AlarmBook, Failed, Send
 from flows.baselines import References
-from flows.captures import CaptureLog, open_log, window_of
+from flows.captures import CaptureLog, window_of
 from flows.channels import to_event, to_log, to_webhook
 from flows.drift_store import DriftStore
 from flows.episodes import alarms_of
@@ -52,7 +52,7 @@ def monitor(now: datetime | None = None, events: bool = True) -> list[str]:
     if settings.webhook:
         channels["webhook"] = to_webhook(settings.webhook)
     new = watch(
-        open_log(settings.log or home.captures),
+        settings.captures(home),
         home,
         settings,
         now or datetime.now(UTC),

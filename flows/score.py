@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 from prefect import flow, get_run_logger
 
-from flows.captures import CaptureLog, day_of, open_log
+from flows.captures import CaptureLog, day_of
 from flows.gallery import OtherModel, enrol, people_in, read_gallery, write_gallery
 from flows.home import EXPORTED, Home
 from flows.intake import Capture, Refused, batches
@@ -98,7 +98,7 @@ def score(source: str | None = None, model: str | None = None, remove: bool = Fa
     home.inbox.mkdir(parents=True, exist_ok=True)  # an inbox that no camera has used yet is empty, and no error
     logger.info("scoring with %s, version %s", shipped, served.contract.version)
     done = score_into(
-        open_log(settings.log or home.captures),
+        settings.captures(home),
         Path(source) if source else home.inbox,
         scorer,
         datetime.now(UTC),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from flows.captures import CaptureLog, open_log
 from flows.home import Home
 from flows.rows import MEASURES
 from stages.lib.frozen import Frozen
@@ -87,3 +88,7 @@ class WatchSettings(Frozen):
             ConfigError: it cannot be read, or a key is wrong; the message names it.
         """
         return read(cls, home.settings) if home.settings.is_file() else cls()
+
+    def captures(self, home: Home) -> CaptureLog:
+        """The capture log that they name."""
+        return open_log(self.log or home.captures)

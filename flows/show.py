@@ -6,7 +6,6 @@ import pyarrow as pa
 
 from flows.alerts import AlarmBook
 from flows.baselines import References
-from flows.captures import open_log
 from flows.drift_store import DriftStore
 from flows.home import Home
 from flows.page import write_page
@@ -39,7 +38,7 @@ def show_workspace(home: Home, settings: WatchSettings) -> str:
     cameras = sorted(set(rows["camera"].to_pylist()) - {ALL_CAMERAS})
     references = {camera: known.of(camera).faces() for camera in cameras}
     alarms = AlarmBook(home.alerts).alarms()
-    snapshots = write_workspace(rows, alarms, home.workspace, open_log(settings.log or home.captures), references)
+    snapshots = write_workspace(rows, alarms, home.workspace, settings.captures(home), references)
     return f"{home.workspace} holds {snapshots} snapshots"
 
 
