@@ -20,7 +20,7 @@ from stages.lib.report.candidates import (
 from stages.lib.report.conditions import grid_of
 from stages.lib.report.discard import TECHNIQUES
 from stages.lib.report.exam import Exam, Rules, set_exam
-from stages.lib.report.examine import examine
+from stages.lib.report.examine import examine, scores_in_grid
 from stages.lib.report.findings import Facts, Findings
 from stages.lib.report.inspections import InspectionCache
 from stages.lib.report.pictures import all_errors, all_grades, all_pictures
@@ -98,7 +98,9 @@ def compare(
 
     cache = InspectionCache(runtime.scratch / "evaluate")
     answers = ask(models, scorers, aligned, cells, exam, cache, runtime)
-    found = [examine(answer, exam) for answer in runtime.progress(answers, "measure", "models", total=len(answers))]
+    judged = {answer.model.name: scores_in_grid(answer, exam) for answer in answers if answer.model.role != "student"}
+    asked = runtime.progress(answers, "measure", "models", total=len(answers))
+    found = [examine(answer, exam, judged) for answer in asked]
 
     findings = Findings(tuple(found), grid, tuple(exam.lists), _facts(params, exam), tuple(notes), aims)
     errors = all_errors(findings, [answer.faces.embeddings for answer in answers], exam.everyone, faces)

@@ -242,7 +242,7 @@ class Teach(Section):
     mode: Literal["adopt", "train"] = Field(description="adopt an ONNX model, or train one on the train split")
     adopt: Adopt
     train: TrainTeacher
-    variants: bool = Field(description="templates of the training variants too, which form B and teacher_pair ask for")
+    variants: bool = Field(description="templates of the training variants too, which form B and teacher_* ask for")
 
 
 class Distill(Schedule):
@@ -297,9 +297,9 @@ class Occlusion(Term):
 
 
 class Quality(Term):
-    technique: Literal["cr_fiqa", "pair", "teacher_pair"] = Field(
-        description="what is learnt: CR-FIQA's certainty ratio, LightQNet's label beside the person's other "
-        "pictures, or that label of the teacher's embeddings of what is shown (teach.variants)"
+    technique: Literal["cr_fiqa", "pair", "teacher_cr_fiqa", "teacher_pair"] = Field(
+        description="what is learnt: CR-FIQA's certainty ratio or LightQNet's label, beside the person's other "
+        "pictures, of the student's own embeddings or of the teacher's of what is shown (teach.variants)"
     )
 
 
@@ -430,9 +430,10 @@ class Params(Section):
     def _the_teacher_sees_what_is_shown(self) -> Params:
         for name, student in self.students.items():
             terms = student.objectives.active()
+            told = terms.get("quality", {}).get("technique", "")
             asked = {
                 "consistency of form B": terms.get("consistency", {}).get("form") == "B",
-                "quality by teacher_pair": terms.get("quality", {}).get("technique") == "teacher_pair",
+                f"quality by {told}": told.startswith("teacher_"),
             }
             for what in (what for what, wanted in asked.items() if wanted):
                 if self.distill.fresh or not self.teach.variants:

@@ -314,7 +314,7 @@ def _check(pairs: Pairs, conditions: int, fmr: float) -> None:
 
 def _technique(contract: Contract) -> str:
     """What says how good a face is for this model, as in `quality.seen`."""
-    return "quality" if contract.quality is not None and contract.quality.technique != "teacher_pair" else "norm"
+    return "quality" if contract.quality is not None and contract.quality.of_own else "norm"
 
 
 def _reading(said: Inspection, technique: str) -> NDArray[np.float32]:

@@ -15,10 +15,10 @@ import pytest
 
 from stages import reference
 from stages.lib.codec import decode
+from stages.lib.deploy import ask
 from stages.lib.deploy.session import Inspection
 from stages.lib.drift.price import Price
 from stages.lib.models.contract import QualityContract, Technique, Threshold
-from stages.lib.quality import seen
 from stages.lib.quality.calibration import load_bands
 from stages.lib.runtime import Runtime
 from stages.lib.table import conform
@@ -76,7 +76,7 @@ def test_figures_are_those_of_a_loop(
     face_rows: Make, make_table: Make, grid: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reference, "FaceModel", MeanColour)
-    monkeypatch.setattr(seen, "BATCH", 4)
+    monkeypatch.setattr(ask, "BATCH", 4)
     rows = face_rows()
     out = tmp_path / "reference"
     said = reference.run(PARAMS, make_table(rows).path, grid, tmp_path, out, runtime)

@@ -82,7 +82,10 @@ METHODS = {
     "consistency": "lowres_consistent",
     "consistency-forms": "form_b",
 }
-QUALITIES = {"quality": ("aikd", ("graded", "in_place", "no_feature")), "quality-net": ("judge", ("own",))}
+QUALITIES = {
+    "quality": ("aikd", ("graded", "in_place", "no_feature")),
+    "quality-net": ("pair_aikd", ("pair", "pair_in_place", "pair_no_feature")),
+}
 
 
 @pytest.mark.parametrize(("method", "treatment"), METHODS.items())

@@ -13,7 +13,9 @@ from stages.lib.geometry.template import ARCFACE_TEMPLATE, SIZE
 Faces = NDArray[np.uint8]
 OcclusionMaps = NDArray[np.float32]
 Point = tuple[float, float]
-Technique = Literal["cr_fiqa", "pair", "teacher_pair"]
+Technique = Literal["cr_fiqa", "pair", "teacher_cr_fiqa", "teacher_pair"]
+OF_TEACHER: Final[frozenset[Technique]] = frozenset({"teacher_cr_fiqa", "teacher_pair"})
+"""Scores of the teacher's embeddings, and not of the model's own."""
 
 _TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)
 
@@ -131,13 +133,18 @@ class QualityContract(BaseModel):
 
     Attributes:
         technique: whose score the model has learnt to give, stretched by mean and spread of the training faces; see
-            `stages.lib.objectives.quality`. That of `teacher_pair` is of the teacher's embeddings and not of the
-            model's own.
+            `stages.lib.objectives.quality`. Those `OF_TEACHER` are of the teacher's embeddings and not of the model's
+            own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     technique: Technique
+
+    @property
+    def of_own(self) -> bool:
+        """Whether it tells how far this model's own embedding is to be trusted."""
+        return self.technique not in OF_TEACHER
 
 
 class Contract(BaseModel):

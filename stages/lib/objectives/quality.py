@@ -17,7 +17,7 @@ from stages.lib.errors import ConfigError
 from stages.lib.losses.consistency import class_sums
 from stages.lib.losses.quality import certainty_ratio, pair_label
 from stages.lib.losses.running import RunningScore
-from stages.lib.models.contract import Technique
+from stages.lib.models.contract import OF_TEACHER, Technique
 from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View, same_length
 from stages.lib.training.data import FaceSet, as_seen
@@ -35,8 +35,8 @@ class Objective(Term):
     ratio (CR-FIQA, Boutros et al., CVPR 2023, learnt jointly), with such means in place of the cosines with a trained
     classifier; `pair` is the label that LightQNet (Chen et al., IEEE SPL 2021) gives a mated pair of that cosine. No
     gradient reaches the embedding through the target. As the student learns, and as faces are degraded, the target
-    follows: the quality is of this model's own embeddings. `teacher_pair` is that label of what the teacher makes of
-    the face as it is shown, as LightQNet has it: the student then judges faces for another model.
+    follows: the quality is of this model's own embeddings. `teacher_cr_fiqa` and `teacher_pair` are the same of what
+    the teacher makes of the face as it is shown, as LightQNet has it: the student then judges faces for another model.
     """
 
     sums: Tensor
@@ -44,7 +44,7 @@ class Objective(Term):
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset({"shown"} if settings["technique"] == "teacher_pair" else ())
+        return frozenset({"shown"} if settings["technique"] in OF_TEACHER else ())
 
     @classmethod
     def says(cls, settings: Mapping[str, Any]) -> Technique:
@@ -65,7 +65,7 @@ class Objective(Term):
         self.register_buffer("sums", class_sums(templates, labels, len(counts)), persistent=False)
         self.register_buffer("counts", counts, persistent=False)
         # of what the teacher makes of unseen faces askew nothing is known
-        self._unseen = task.unseen.get("val") if technique != "teacher_pair" else None
+        self._unseen = task.unseen.get("val") if technique not in OF_TEACHER else None
 
     def forward(self, view: View, batch: Batch) -> Tensor:
         told = (self.counts[batch.labels] > 1).nonzero()[:, 0]
@@ -77,11 +77,11 @@ class Objective(Term):
     def target(self, raw: Tensor, batch: Batch) -> Tensor:
         """(B,) before it is stretched; of no meaning for the only picture of a person."""
         unit = F.normalize(raw)
-        if self.technique == "teacher_pair":
+        if self.technique in OF_TEACHER:
             assert batch.shown is not None
             unit = batch.shown
         own = beside_others(unit, batch.templates, self.sums[batch.labels], self.counts[batch.labels])
-        if self.technique != "cr_fiqa":
+        if not self.technique.endswith("cr_fiqa"):
             return pair_label(own)
         alike = (unit @ self.sums.T) / self.counts  # mean cosine with the pictures of each person
         return certainty_ratio(alike.scatter(1, batch.labels[:, None], own[:, None]), batch.labels)
@@ -91,7 +91,7 @@ class Objective(Term):
         """`val_quality` and `val_quality_askew`: of unseen people, clean and with their landmarks off.
 
         Each is Spearman's correlation of what the student says of a face with the mean cosine of its embedding and the
-        teacher's templates of the person's other pictures. Nothing, where nobody has two, nor of `teacher_pair`.
+        teacher's templates of the person's other pictures. Nothing, where nobody has two, nor `OF_TEACHER`.
         """
         faces = self._unseen
         if faces is None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stages.lib.deploy.ask import BATCH, ask, joined
+from stages.lib.deploy.ask import ask, joined
 from stages.lib.deploy.session import FaceModel
 from stages.lib.errors import ConfigError
 from stages.lib.runtime import Runtime
@@ -52,15 +52,14 @@ def look(table: Table, columns: Sequence[str], model: FaceModel, runtime: Runtim
     Raises:
         ConfigError: the table has no test face.
     """
-    total = table.read([columns[0]], TEST).num_rows
-    if not total:
+    if not table.read([columns[0]], TEST).num_rows:
         raise ConfigError(f"{table.path} has no test face to profile; raise `ingest.test_fraction`")
     asked = ask(table, columns, TEST, [model])
-    rows, answers = zip(*runtime.progress(asked, what, "batches", total=-(-total // BATCH)), strict=True)
+    rows, answers = zip(*runtime.progress(asked, what, "batches"), strict=True)
     found = joined([answer for (answer,) in answers])
     said = {"norm": found.norms}
     said |= {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
     said |= {} if found.quality is None else {"quality": found.quality}
     told = model.contract.quality
-    technique = "quality" if told is not None and told.technique != "teacher_pair" else "norm"
+    technique = "quality" if told is not None and told.of_own else "norm"
     return Seen(pa.Table.from_batches(rows).to_pandas().assign(**said), found.embeddings, technique)

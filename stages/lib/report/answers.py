@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stages.lib.deploy.session import Inspection
 from stages.lib.errors import ConfigError
-from stages.lib.report.candidates import INT8, Candidate
+from stages.lib.report.candidates import Candidate
 from stages.lib.report.covers import judge_covers, read_truth
 from stages.lib.report.discard import Qualities, qualities_of
 from stages.lib.report.exam import Exam
@@ -77,13 +77,10 @@ def ask(
         {scorer.name: _score(scorer, said) for scorer, said in zip(scorers, side[len(models) :], strict=True)}
         for side in (clean, cells)
     ]
-    ours = [_told(models, side) for side in (clean, cells)]
     found = []
     for model, faces, there, far in zip(models, clean, cells, elsewhere, strict=False):
         covers = judge_covers(faces, there, bare, hidden, exam.grid.degraded, exam.subset)
-        # a student's own word is the name `quality`; of other families' models the shipped students' are told too
-        beside = others if model.role == "student" else [{**a, **b} for a, b in zip(others, ours, strict=True)]
-        said = [{**qualities_of(side), **more} for side, more in zip((faces, there), beside, strict=True)]
+        said = [{**qualities_of(side), **more} for side, more in zip((faces, there), others, strict=True)]
         found.append(Answers(model, faces, there, far, covers, *said))
     return found
 
@@ -95,9 +92,3 @@ def _score(scorer: Candidate, said: Inspection) -> NDArray[np.float32]:
             f"{scorer.name} under evaluate.scorers gives {said.embeddings.shape[1]} numbers a face: a quality is one"
         )
     return said.embeddings[:, 0] * said.norms
-
-
-def _told(models: Sequence[Candidate], said: Sequence[Inspection]) -> Qualities:
-    """The quality output of every treatment's file that ships, under the student's name; integers only round it."""
-    own = {m.name: s.quality for m, s in zip(models, said, strict=False) if m.shipped and m.controls}
-    return {name: q for name, q in own.items() if q is not None and not name.endswith(INT8)}

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.lib.deploy.session import Inspection
+from stages.lib.metrics.protocol import pair_scores
 from stages.lib.metrics.verification import target_name
 from stages.lib.models.embedder import Embeddings
 from stages.lib.report.answers import Answers
@@ -23,8 +25,18 @@ from stages.lib.report.trial import Measurement, mean_over, measure
 _NO_SCORES = np.empty(0, np.float32)
 
 
-def examine(answers: Answers, exam: Exam) -> ModelFindings:
-    """Measure a model by what it said."""
+Scores = Mapping[str, NDArray[np.float32]]
+
+
+def examine(answers: Answers, exam: Exam, others: Mapping[str, Scores]) -> ModelFindings:
+    """Measure a model by what it said.
+
+    Args:
+        answers: of the model.
+        exam: that it is put through.
+        others: models of other families -> their scores (`scores_in_grid`): a student's quality is held against these
+            too, as figures `of_<name>_quality_*` and `of_<name>_beyond_*` beside what it is worth to itself.
+    """
     model, faces = answers.model, answers.faces
     targets = exam.rules.fmr_targets
     stated = model.thresholds.get(target_name(targets[0]))  # read from validation people, as in a deployment
@@ -41,6 +53,7 @@ def examine(answers: Answers, exam: Exam) -> ModelFindings:
     told: dict[str | None, Qualities] = {source: qualities_of(said) for source, said in answers.elsewhere.items()}
     told[None] = good
     worths, discards = measure_discard(by_condition, good, worse, exam.grid, exam.subset, targets[0])
+    worths = _with_others(worths, answers, exam, others) if model.role == "student" else worths
     lists = {p.name: measure_list(faces.embeddings, p, exam.rules.replicates, exam.rules.seed) for p in exam.lists}
     closer = model.role == "student" and model.shipped
     frozen = _frozen(found, targets, stated)
@@ -55,6 +68,40 @@ def examine(answers: Answers, exam: Exam) -> ModelFindings:
         {**mean_qualities(good, worse, exam.grid, exam.subset), **mean_by_pose(told, exam.poses), **worths},
         tuple(discards) if closer else (),
     )
+
+
+def scores_in_grid(answers: Answers, exam: Exam) -> dict[str, NDArray[np.float32]]:
+    """Condition of the grid -> (P,) cosine of each pair of `exam.subset`."""
+    clean, degraded = answers.faces.embeddings, answers.cells.embeddings
+    return {
+        cell.name: pair_scores(
+            exam.subset.protocol,
+            clean[cell.templates],
+            clean[cell.templates] if cell.probes is None else degraded[cell.probes],
+        )
+        for cell in exam.grid.conditions
+        if cell.name != ALL
+    }
+
+
+def _with_others(
+    worths: Mapping[str, Measurement], answers: Answers, exam: Exam, others: Mapping[str, Scores]
+) -> dict[str, Measurement]:
+    """Group -> what the model's quality is worth to itself, and what it, as a word on the faces, is worth to others."""
+    found = dict(worths)
+    # its norm is no word on a face for anybody else
+    good, worse = (
+        {t: q for t, q in side.items() if t != "norm"} for side in (answers.clean_quality, answers.degraded_quality)
+    )
+    for name, scores in others.items() if "quality" in good else ():
+        theirs, _ = measure_discard(scores, good, worse, exam.grid, exam.subset, exam.rules.fmr_targets[0])
+        for group, worth in theirs.items():
+            told = [metric for metric in worth.values if metric.startswith(("quality_", "beyond_"))]
+            own = found[group]
+            values = own.values | {f"of_{name}_{m}": worth.values[m] for m in told}
+            resampled = {f"of_{name}_{m}": worth.replicates[m] for m in told if m in worth.replicates}
+            found[group] = Measurement(values, own.replicates | resampled, own.scores)
+    return found
 
 
 def _everywhere(

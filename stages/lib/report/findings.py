@@ -98,6 +98,17 @@ class Findings:
         return list(dict.fromkeys(m.model.name for m in self.models))
 
     @property
+    def others(self) -> list[str]:
+        """Models of other families: the teacher, and peers."""
+        return [name for name in self.names if self.shipped(name).model.role != "student"]
+
+    def judges(self, other: str) -> list[str]:
+        """Students whose quality was held against the scores of a model of another family."""
+        groups = self.groups[:1]
+        told = f"of_{other}_quality_correlation"
+        return [n for n in self.names if any(told in self.shipped(n).qualities[group].values for group in groups)]
+
+    @property
     def columns(self) -> list[str]:
         """Every condition, the mean over the degraded ones included."""
         return list(self.models[0].conditions)

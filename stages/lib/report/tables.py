@@ -130,18 +130,29 @@ def discard_table(findings: Findings) -> Sheet | None:
     groups, rows = findings.groups, []
     for name in findings.names:
         found = findings.estimate_quality(name)
-        rows += [_oracle(name, [found[group] for group in groups])] if groups else []
-        for technique in (metric.removesuffix("_mean") for metric in found[CLEAN]):
-            cells: list[Cell] = []
-            for figures in (found[group] for group in groups):
-                cells.append(_cell(figures["fnmr_undiscarded"], "" if figures["resolved"].value == 1 else "†"))
-                areas = (*(f"npauc@{limit:g}" for limit in LIMITS), NPAUC_REFITTED, "correlation")
-                wanted = [f"{technique}_{area}" for area in areas]
-                cells += [_plain(figures[metric]) for metric in wanted]
-            rows.append((f"{name}, {technique}", tuple(cells)))
+        own = [found[group] for group in groups]
+        rows += [_oracle(name, own)] if groups else []
+        told = [(technique, technique, own) for technique in (m.removesuffix("_mean") for m in found[CLEAN])]
+        if name in findings.others:
+            students = {student: findings.estimate_quality(student) for student in findings.judges(name)}
+            told += [(s, f"of_{name}_quality", [f[g] for g in groups]) for s, f in students.items()]
+        for label, technique, figures in told:
+            rows.append((f"{name}, {label}", _worths(technique, own, figures)))
     columns = ("FNMR, %", *(f"nPAUC({limit:g})" for limit in LIMITS), f"variant B, nPAUC({REFITTED:g})", "correlation")
     headings = tuple(f"{group}: {column}" for group in groups for column in columns)
     return Sheet(headings, tuple(rows)) if groups else None
+
+
+def _worths(
+    technique: str, own: Sequence[Mapping[str, Estimate]], told: Sequence[Mapping[str, Estimate]]
+) -> tuple[Cell, ...]:
+    """A technique's figures as they are told, group by group, each group headed by the model's own misses."""
+    cells: list[Cell] = []
+    areas = (*(f"npauc@{limit:g}" for limit in LIMITS), NPAUC_REFITTED, "correlation")
+    for misses, figures in zip(own, told, strict=True):
+        cells.append(_cell(misses["fnmr_undiscarded"], "" if misses["resolved"].value == 1 else "†"))
+        cells += [_plain(figures[f"{technique}_{area}"]) for area in areas]
+    return tuple(cells)
 
 
 def _oracle(name: str, found: Sequence[Mapping[str, Estimate]]) -> tuple[str, tuple[Cell, ...]]:
@@ -161,18 +172,21 @@ def discard_difference_table(findings: Findings) -> Sheet | None:
     rows = []
     for name in findings.names:
         told = [findings.estimate_quality(name)[group] for group in findings.groups]
-        for other in (t.removesuffix("_mean") for t in findings.estimate_quality(name)[CLEAN] if told):
-            metrics = [m for m in (f"beyond_{other}_npauc@{limit:g}" for limit in LIMITS) if m in told[0]]
-            margins = [(m, figures[m]) for figures in told for m in metrics]
-            if margins:
-                rows.append((f"{name}: quality minus {other}", tuple(_judged(verdict(m, e), e) for m, e in margins)))
+        for technique in (t.removesuffix("_mean") for t in findings.estimate_quality(name)[CLEAN] if told):
+            for head, whose in {"": "", **{f"of_{other}_": f", of {other}" for other in findings.others}}.items():
+                metrics = [m for m in (f"{head}beyond_{technique}_npauc@{limit:g}" for limit in LIMITS) if m in told[0]]
+                cells = tuple(_judged(verdict(m, own[m]), own[m]) for own in told for m in metrics)
+                if cells:
+                    rows.append((f"{name}: quality minus {technique}{whose}", cells))
+    words = {technique: technique for technique in TECHNIQUES}
+    words |= {f"of_{other}_quality": f"quality, of {other}" for other in findings.others}
     for name, control in findings.comparisons:
-        for technique in TECHNIQUES:
+        for technique, label in words.items():
             found = [findings.difference(name, group, control) for group in findings.groups]
             areas = [own.get(f"{technique}_npauc@{limit:g}") for own in found for limit in LIMITS]
             cells = tuple(_judged(area.verdict, area.estimate) for area in areas if area is not None)
             if cells:
-                rows.append((f"{technique}: {name} minus {control}", cells))
+                rows.append((f"{label}: {name} minus {control}", cells))
     headings = tuple(f"{group}: nPAUC({limit:g})" for group in findings.groups for limit in LIMITS)
     return Sheet(headings, tuple(rows)) if rows else None
 

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
+from stages.lib.models.contract import Technique
 from stages.lib.objectives import Batch, Objectives, Task, View, heads, needs
 from stages.lib.objectives.quality import Objective
 from stages.lib.training.data import FaceSet
@@ -92,17 +93,17 @@ def test_how_many_pictures_a_person_has_does_not_tell() -> None:
         )  # concave: spread costs
 
 
-def test_quality_of_another_model_is_told_of_what_it_makes_of_the_face_shown(task: Task) -> None:
-    settings = {"weight": 1.0, "technique": "teacher_pair"}
-    assert needs({"quality": settings}) == {"shown"}
-    assert needs({"quality": {**settings, "technique": "pair"}}) == frozenset()
+@pytest.mark.parametrize("technique", ["cr_fiqa", "pair"])
+def test_quality_of_another_model_is_told_of_what_it_makes_of_the_face_shown(task: Task, technique: Technique) -> None:
+    of_teacher = {"cr_fiqa": "teacher_cr_fiqa", "pair": "teacher_pair"}[technique]
+    assert needs({"quality": {"weight": 1.0, "technique": of_teacher}}) == {"shown"}
+    assert needs({"quality": {"weight": 1.0, "technique": technique}}) == frozenset()
     rows = torch.tensor([0, 2])
     labels, templates = (torch.from_numpy(a)[rows] for a in (task.faces.labels, task.faces.templates))
     shown = F.normalize(torch.randn(2, DIM, generator=torch.Generator().manual_seed(4)))
     batch = Batch(rows, torch.empty(2, 0), labels, templates, torch.Generator(), shown=shown)
-    target = Objective(task, "teacher_pair").target(torch.randn(2, DIM), batch)
-    cosine = (shown * torch.from_numpy(task.faces.templates)[rows + 1]).sum(dim=1)  # with their other picture
-    torch.testing.assert_close(target, torch.sigmoid(16 * (cosine - 0.4)))
+    target = Objective(task, of_teacher).target(torch.randn(2, DIM), batch)
+    torch.testing.assert_close(target, Objective(task, technique).target(shown, batch))
 
 
 def test_what_is_said_is_held_against_unseen_people_in_place_and_askew(task: Task, make_faces: Callable) -> None:

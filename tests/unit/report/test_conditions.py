@@ -86,7 +86,7 @@ def test_probe_degraded_pairs_are_all_mixed_and_both_degraded_pairs_never_a_face
     clean, degraded = axes[np.zeros(faces, int)], axes[1:]
     model = Candidate("m", "peer", None, (), "", lambda: None, 0.0, 0)
     exam = Exam(grid, trial, trial, [], {}, {None: {}}, {}, rules)
-    found = examine(answers(model, clean, degraded), exam).conditions
+    found = examine(answers(model, clean, degraded), exam, {}).conditions
     means = {n: (found[n].values["genuine_mean"], found[n].values["impostor_mean"]) for n in found}
     assert means["clean"] == (1.0, 1.0)
     assert means["mask-0"] == means["mask-1"] == (0.0, 0.0)  # each pair has one clean face and one degraded
@@ -110,7 +110,7 @@ def test_a_model_is_held_to_the_threshold_that_its_file_states():
     stating = Candidate("m", "student", 1, (), "", lambda: None, 0.0, 0, thresholds={"1e-2": 0.1})
     silent = Candidate("m", "peer", None, (), "", lambda: None, 0.0, 0)
     for model, threshold in ((stating, 0.1), (silent, measure(faces, faces, trial, (0.01,)).values["threshold@1e-2"])):
-        for name, found in examine(answers(model, faces, faces), exam).conditions.items():
+        for name, found in examine(answers(model, faces, faces), exam, {}).conditions.items():
             if name != "degraded_mean":
                 assert found.values["fmr@frozen"] == pytest.approx((scores[~genuine] >= threshold).mean())
 
