@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from stages.lib.errors import ConfigError
 from stages.lib.metrics.bootstrap import Ints
@@ -46,6 +48,9 @@ class Price:
     def expected(self, faces: Measures) -> Floats | None:
         """(1 + B,) share of mated pairs with these probes that is expected to miss; none: no face tells all measures.
 
+        The first of all people and these faces; the others of resamples of the people and of the faces, whose mean is
+        drawn by its standard error. Faces seed their own draw, so a window and its baseline are drawn apart.
+
         Args:
             faces: (N,) of each measure; a face that lacks one does not count.
         """
@@ -54,7 +59,10 @@ class Price:
         if not len(values):
             return None
         logits = self.coefficients[:, :1] + self.coefficients[:, 1:] @ _basis(values, self.knots).T
-        return np.asarray(1 / (1 + np.exp(-logits))).mean(axis=1)
+        missed = np.asarray(1 / (1 + np.exp(-logits)))
+        drawn = np.random.default_rng(crc32(values.tobytes())).standard_normal(len(missed))
+        drawn[0] = 0.0
+        return np.clip(missed.mean(axis=1) + drawn * missed.std(axis=1) / np.sqrt(len(values)), 0.0, 1.0)
 
     def save(self, path: Path) -> None:
         """Write to an .npz file that appears whole or not at all."""
@@ -94,8 +102,9 @@ def learn(measures: Measures, missed: NDArray[np.bool_], subject: Ints, weights:
         raise ConfigError("all pairs miss or none, or no measure of theirs differs: they tell no price")
     at = np.stack([knots[name] for name in columns])
     basis = _basis(np.stack([measures[name].astype(np.float64) for name in columns], axis=1), at)
-    every = _fit(basis, missed, np.ones(len(missed)))
-    drawn = [_fit(basis, missed, own[subject].astype(np.float64), every) for own in weights]
+    with threadpool_limits(1):  # the systems are small: threads only wait for each other, and long where others work
+        every = _fit(basis, missed, np.ones(len(missed)))
+        drawn = [_fit(basis, missed, own[subject].astype(np.float64), every) for own in weights]
     return Price(columns, at, np.stack([every, *drawn]))
 
 

@@ -61,6 +61,18 @@ def test_beyond_what_was_seen_nothing_changes_and_what_is_not_measured_does_not_
     assert price.expected({name: np.full(2, np.nan) for name in some}) is None
 
 
+def test_few_captures_are_priced_less_surely_than_many(price: Price) -> None:
+    random = np.random.default_rng(7)
+    wide = {}
+    for faces in (50, 5000):
+        found = price.expected({"q_sharpness": random.uniform(1, 7, faces), "quality": random.normal(size=faces)})
+        assert found is not None
+        wide[faces] = np.ptp(interval(found[1:]))
+    spread = chance(random.uniform(1, 7, 10_000)).std() / np.sqrt(50)  # of the mean of fifty
+    assert wide[50] == pytest.approx(np.hypot(wide[5000], 3.92 * spread), rel=0.35)
+    assert wide[50] > 2 * wide[5000]
+
+
 def test_a_price_comes_back_as_it_was_saved(price: Price, tmp_path: Path) -> None:
     price.save(tmp_path / "price.npz")
     back = Price.load(tmp_path / "price.npz")
