@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from stages.lib.errors import ConfigError
+from stages.lib.executor import blocks
 from stages.lib.metrics.bootstrap import Ints
 from stages.lib.npz import load_arrays, save_arrays
 
@@ -58,11 +59,16 @@ class Price:
         values = values[np.isfinite(values).all(axis=1)]
         if not len(values):
             return None
-        logits = self.coefficients[:, :1] + self.coefficients[:, 1:] @ _basis(values, self.knots).T
-        missed = np.asarray(1 / (1 + np.exp(-logits)))
-        drawn = np.random.default_rng(crc32(values.tobytes())).standard_normal(len(missed))
+        fits, total, squares = len(self.coefficients), 0.0, 0.0
+        for rows in blocks(len(values), fits):  # a baseline may hold any number of faces
+            logits = self.coefficients[:, :1] + self.coefficients[:, 1:] @ _basis(values[rows], self.knots).T
+            missed = 1 / (1 + np.exp(-logits))
+            total, squares = total + missed.sum(axis=1), squares + (missed**2).sum(axis=1)
+        mean = np.asarray(total / len(values))
+        spread = np.sqrt(np.maximum(squares / len(values) - mean**2, 0.0))
+        drawn = np.random.default_rng(crc32(values.tobytes())).standard_normal(fits)
         drawn[0] = 0.0
-        return np.clip(missed.mean(axis=1) + drawn * missed.std(axis=1) / np.sqrt(len(values)), 0.0, 1.0)
+        return np.clip(mean + drawn * spread / np.sqrt(len(values)), 0.0, 1.0)
 
     def save(self, path: Path) -> None:
         """Write to an .npz file that appears whole or not at all."""
