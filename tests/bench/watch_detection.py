@@ -27,6 +27,7 @@ from flows.captures import ParquetLog
 from flows.drift_store import DriftStore
 from flows.home import Home
 from flows.monitor import watch
+from flows.page import write_page
 from flows.rows import ALL_CAMERAS
 from flows.settings import WatchSettings
 from flows.simulation.camera import people_seen
@@ -218,6 +219,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="runs with the standard drifts")] = 1,
     quiet_seeds: Annotated[int, typer.Option(min=1, help="quiet runs")] = 2,
     per_day: Annotated[int, typer.Option(min=60, help="captures of a camera and day; fewer are not judged")] = 120,
+    page: Annotated[Path | None, typer.Option(help="where the HTML page of the first run goes")] = None,
 ) -> None:
     """Print a table of the planted drifts for each seed, and the rate of false alarms over all runs."""
     runtime, settings = Runtime.from_environment(), WatchSettings()
@@ -225,6 +227,8 @@ def main(
     scenarios = [standard(per_day, seed) for seed in range(1, seeds + 1)]
     scenarios += [quiet(per_day, seed) for seed in range(101, 101 + quiet_seeds)]
     runs = [run(site, scenario, model, reference, settings, runtime) for scenario in scenarios]
+    if page is not None:
+        write_page(runs[0].drift, runs[0].alarms, page, settings)
     threshold = FaceModel(model / SHIPPED).contract.thresholds[target_name(FMR)].cosine
     console = Console(width=180)
     console.print(machine("cpu"))
