@@ -193,7 +193,7 @@ def monitor() -> None:
 
 @app.command(rich_help_panel=WATCH)
 def status() -> None:
-    """Print the alarms that are on, and each camera's newest window."""
+    """Print the alarms that are on, and the newest windows of all cameras."""
     from flows.home import Home
     from flows.monitor import summary
     from flows.settings import WatchSettings
@@ -311,10 +311,13 @@ def demo() -> None:
 def _change(told: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as YAML reads it."""
     key, equals, value = told.partition("=")
+    wrong = ConfigError(f"--change {told}: write KEY=VALUE, such as distill.epochs=20")
+    if not equals:
+        raise wrong
     try:
-        return key, YAML(typ="safe", pure=True).load(value if equals else ":")
+        return key, YAML(typ="safe", pure=True).load(value)
     except YAMLError:
-        raise ConfigError(f"--change {told}: write KEY=VALUE, such as distill.epochs=20") from None
+        raise wrong from None
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from stages.lib.fingerprint import fingerprint
 from stages.lib.folders import new_file
 from stages.lib.frozen import Frozen
 
-WEBHOOK_SECONDS: Final = 10.0
 FUTURE: Final = datetime.max.replace(tzinfo=UTC)
 MOST_NAMED: Final = 2
 """Causes in the sentence; the alarm holds all."""

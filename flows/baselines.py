@@ -105,6 +105,19 @@ class Profile(BaseModel):
     run_at: RunAt | None = None
 
 
+def read_profile(folder: Path) -> Profile:
+    """What a reference profile says of itself.
+
+    Raises:
+        ConfigError: it is missing, or holds something else.
+    """
+    path = folder / "profile.json"
+    try:
+        return Profile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigError(f"{path} holds no profile: {error}; run the stage reference") from error
+
+
 @dataclass(frozen=True)
 class References:
     """All that windows may be compared with, as it is at one moment.
@@ -152,16 +165,8 @@ class References:
         return self._once(key, lambda: Reference.joined([self.of(c) for c in cameras], "all baselines"))
 
     def profile(self) -> Profile:
-        """What the shipped profile says of itself.
-
-        Raises:
-            ConfigError: it is missing, or holds something else.
-        """
-        path = self.folder / "profile.json"
-        try:
-            return Profile.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            raise ConfigError(f"{path} holds no profile: {error}; run the stage reference") from error
+        """What the shipped profile says of itself; see `read_profile`."""
+        return read_profile(self.folder)
 
     def price(self) -> Price | None:
         """What captures cost in misses; none: the profile has no price, and its `profile.json` says why."""

@@ -7,7 +7,6 @@ and whoever asks next sets it right.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ import pyarrow.dataset as ds
 from filelock import FileLock
 from pydantic import Field, JsonValue, ValidationError
 
+from flows.baselines import read_profile
 from flows.home import REFERENCE, Home
 from stages.lib.challenge import Judgement
 from stages.lib.deploy.golden import verify_golden
@@ -217,7 +217,7 @@ class Releases:
         """
         contract = FaceModel(exported / SHIPPED).contract
         threshold = judgement.migration.challenger if judgement else threshold_of(contract, fmr)
-        profiled = _profiled(reference)
+        profiled = read_profile(reference).model
         for what, version in {"reference": profiled, "judgement": judgement and judgement.challenger}.items():
             if version not in (None, contract.version):
                 raise ConfigError(f"the {what} speaks of {version}, {exported} holds {contract.version}: build it anew")
@@ -344,14 +344,6 @@ def _read(folder: Path) -> Release:
         return Release.model_validate_json((folder / ABOUT).read_text()).model_copy(update={"folder": folder})
     except (OSError, ValidationError) as error:
         raise ConfigError(f"{folder} holds no release: {error}") from error
-
-
-def _profiled(reference: Path) -> str:
-    """Version of the model that a reference profile speaks of."""
-    try:
-        return str(json.loads((reference / "profile.json").read_text())["model"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{reference} holds no profile: {error}; run the stage reference") from error
 
 
 def _copy(exported: Path, reference: Path, building: Path) -> None:

@@ -25,6 +25,7 @@ from prefect.events import emit_event
 from pydantic import Field, JsonValue
 
 from flows import dvc
+from flows.baselines import RunAt, read_profile
 from flows.build import build as build_flow
 from flows.home import ALIGNED, EXPORTED, GRID, REFERENCE, Home
 from flows.releases import Origin, Release, Releases, threshold_of
@@ -179,7 +180,7 @@ def retrain_once(
     with _one_at_a_time(home):
         releases = Releases(home)
         attempt = begin(home, releases, root, wish, settings, now or datetime.now(UTC))
-        _sweep(home, attempt)
+        _sweep(home, releases, attempt)
         release = releases.of(attempt.id)
         if release is None:
             release = _challenge(home, releases, root, attempt, build, judged)
@@ -245,8 +246,6 @@ def begin(home: Home, releases: Releases, root: Path, wish: Wish, settings: Retr
     """
     attempts, alarm = attempts_of(home), wish.alarm
     causes = _causes(home, alarm) if alarm else ()
-    if done := [one for one in attempts if alarm and one.alarm == alarm and one.ended]:
-        raise ConfigError(f"alarm {alarm} is dealt with: see release {done[0].release}")
     params, released = load(root / "params.yaml"), _digest(home.released)
     asked = wish.model_dump_json(exclude={"force"})
     key = fingerprint(asked, released, _git(root, "rev-parse", "HEAD"), sha256_file(root / "params.yaml"))
@@ -263,6 +262,7 @@ def begin(home: Home, releases: Releases, root: Path, wish: Wish, settings: Retr
         raise ConfigError(f"{home.releases} has no champion to challenge: run `python -m flows release`")
     name = wish.student or champion.origin.student
     wanted = _changes(params, champion, name, wish.changes, causes, released, settings.probability)
+    _check(root / "params.yaml", wanted)  # before the start is noted, from which the cool-down counts
     if alarm and wanted == champion.origin.changes:  # by hand, other params or code in the working tree may be meant
         raise ConfigError(f"{alarm} names nothing that training can see more of: give changes, or release faces")
     attempt = Attempt(id=key, student=name, alarm=alarm, changes=wanted, released=released, started=now)
@@ -309,7 +309,7 @@ def prepare(home: Home, root: Path, attempt: Attempt) -> Path:
             for name in ("params.yaml", "dvc.lock"):
                 if (root / name).is_file():
                     shutil.copyfile(root / name, building / name)
-            assign({tuple(key.split(".")): value for key, value in attempt.changes.items()}, building / "params.yaml")
+            _assign(building / "params.yaml", attempt.changes)
             _lend(root, building, load(building / "params.yaml"))
             if attempt.released:
                 copy = building / RELEASED / attempt.released
@@ -320,6 +320,16 @@ def prepare(home: Home, root: Path, attempt: Attempt) -> Path:
     if attempt.released:
         dvc.add(clone, str(RELEASED / attempt.released))
     return clone
+
+
+def _assign(params: Path, changes: Mapping[str, JsonValue]) -> None:
+    assign({tuple(key.split(".")): value for key, value in changes.items()}, params)
+
+
+def _check(params: Path, changes: Mapping[str, JsonValue]) -> None:
+    """Raise ConfigError if the changes give no valid params; the file stays as it is."""
+    with TemporaryDirectory() as folder:
+        _assign(Path(shutil.copy(params, folder)), changes)
 
 
 def publish(release: Release) -> None:
@@ -390,26 +400,31 @@ def _settle(home: Home, releases: Releases, root: Path, release: Release) -> Non
         releases.promote(release.number)
 
 
-def _sweep(home: Home, attempt: Attempt) -> None:
-    """Remove the clones of other attempts, which ended in an error: they hold faces, and DVC's cache their results."""
+def _sweep(home: Home, releases: Releases, attempt: Attempt) -> None:
+    """Remove the clones of other attempts, which ended in an error: they hold faces, and DVC's cache their results.
+
+    One that was registered, and neither promoted nor held yet, is still needed for its tag.
+    """
+    decided = {event.release for event in releases.history()}
+    kept = {attempt.id, *(one.origin.id for one in releases.all() if one.number not in decided)}
     for clone in home.challengers.iterdir():
-        if clone.is_dir() and clone.name != attempt.id:
+        if clone.is_dir() and clone.name not in kept:
             shutil.rmtree(clone, ignore_errors=True)
 
 
 @contextmanager
 def _priced(home: Home, root: Path, exported: Path, fmr: float, threshold: float) -> Iterator[Path]:
     """A model's reference profile, with misses priced at the threshold that production will run at."""
-    told = json.loads((root / REFERENCE / "profile.json").read_text()).get("run_at")
-    if told is None or told["threshold"] == threshold:  # none: the model states no threshold
+    run_at, told = RunAt(fmr=target_name(fmr), threshold=threshold), read_profile(root / REFERENCE).run_at
+    if told is None or told == run_at:  # none: the model states no threshold
         yield root / REFERENCE
         return
     home.releases.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=home.releases, prefix=".") as folder:
         profile = Path(folder) / REFERENCE.name
-        run_at = (target_name(fmr), threshold)
-        params = load(root / "params.yaml").reference
-        reference.run(params, root / ALIGNED, root / GRID, exported, profile, Runtime.from_environment(), run_at)
+        params, runtime = load(root / "params.yaml").reference, Runtime.from_environment()
+        at = (run_at.fmr, run_at.threshold)
+        reference.run(params, root / ALIGNED, root / GRID, exported, profile, runtime, at)
         yield profile
 
 

@@ -128,16 +128,19 @@ def enrol_people(home: Home, people: Path, model: str | None = None) -> str:
         model: an exported .onnx file; none: as `score`.
 
     Returns:
-        How many people were enrolled, and as what.
+        How many people were enrolled, and as what, and who was not.
 
     Raises:
-        ConfigError: no such folder or model, a photograph cannot be read, or none shows a face.
+        ConfigError: no such folder or model, a photograph cannot be opened, or none shows a face.
     """
     params = load()
     served = FaceModel(Path(model) if model else shipped_model(home, params.reference.student))
     enrolled = enrol(people_in(people), served, _detector(params))
     write_gallery(enrolled, served.contract, home.gallery)
-    return f"{len(enrolled)} people are enrolled for {served.contract.version} in {home.gallery}"
+    told = f"{len(enrolled)} people are enrolled for {served.contract.version} in {home.gallery}"
+    folders = {one.name for one in people.iterdir() if one.is_dir() and not one.name.startswith(".")}
+    without = ", ".join(sorted(folders - set(enrolled)))
+    return f"{told}; without a photograph that shows a face: {without}" if without else told
 
 
 def _detector(params: Params) -> FaceDetector | None:

@@ -60,7 +60,10 @@ class WatchSettings(Frozen):
         default=60,
         description="a window is measured when it has been over for so long; what comes later is measured again",
     )
-    columns: tuple[str, ...] = Field(default=MEASURES, description="measures that are watched")
+    columns: tuple[str, ...] = Field(
+        default=MEASURES,
+        description="measures that are watched; one less that the price rests on, and no alarm has one",
+    )
     retention_days: Annotated[int, Field(ge=1)] = Field(
         default=90, description="the deployment `score` keeps rows for so long"
     )
@@ -87,7 +90,7 @@ class WatchSettings(Frozen):
         Raises:
             ConfigError: it cannot be read, or a key is wrong; the message names it.
         """
-        return read(cls, home.settings) if home.settings.is_file() else cls()
+        return read(cls, home.settings, secret=True) if home.settings.is_file() else cls()
 
     def captures(self, home: Home) -> CaptureLog:
         """The capture log that they name."""

@@ -20,8 +20,9 @@ def show_page(home: Home, settings: WatchSettings) -> str:
     Raises:
         ConfigError: no window was measured yet.
     """
-    rows = _measured(home, settings)
-    write_page(rows, AlarmBook(home.alerts).alarms(), home.page, settings)
+    with DriftStore(home.drift).alone():  # a person and the monitor may want it at once
+        rows = _measured(home, settings)
+        write_page(rows, AlarmBook(home.alerts).alarms(), home.page, settings)
     return f"{home.page} shows {len(set(rows['window'].to_pylist()))} windows"
 
 
@@ -33,12 +34,13 @@ def show_workspace(home: Home, settings: WatchSettings) -> str:
     """
     from flows.dashboard import write_workspace  # takes some seconds to import
 
-    rows = _measured(home, settings)
-    known = References(home, home.reference, settings.columns, settings.hours)
-    cameras = sorted(set(rows["camera"].to_pylist()) - {ALL_CAMERAS})
-    references = {camera: known.of(camera).faces() for camera in cameras}
-    alarms = AlarmBook(home.alerts).alarms()
-    snapshots = write_workspace(rows, alarms, home.workspace, settings.captures(home), references)
+    with DriftStore(home.drift).alone():
+        rows = _measured(home, settings)
+        known = References(home, home.reference, settings.columns, settings.hours)
+        cameras = sorted(set(rows["camera"].to_pylist()) - {ALL_CAMERAS})
+        references = {camera: known.of(camera).faces() for camera in cameras}
+        alarms = AlarmBook(home.alerts).alarms()
+        snapshots = write_workspace(rows, alarms, home.workspace, settings.captures(home), references)
     return f"{home.workspace} holds {snapshots} snapshots"
 
 

@@ -484,18 +484,25 @@ def load(path: Path = PATH) -> Params:
     return read(Params, path)
 
 
-def read(model: type[Model], path: Path) -> Model:
-    """Read and check a YAML file that holds what a model says; as `load`."""
+def read(model: type[Model], path: Path, secret: bool = False) -> Model:
+    """Read and check a YAML file that holds what a model says; as `load`.
+
+    Args:
+        model: that says what it holds.
+        path: of the file.
+        secret: its values are told in no message.
+    """
     try:
         # through JSON, so that a YAML list may fill a tuple although the models are strict; a date is text
         values = read_yaml(path)
         return model.model_validate_json(json.dumps({} if values is None else values, default=str))
     except ValidationError as error:
-        raise ConfigError(f"{path}:\n" + "\n".join(map(_line, error.errors(include_url=False)))) from error
+        lines = [_line(one, secret) for one in error.errors(include_url=False)]
+        raise ConfigError(f"{path}:\n" + "\n".join(lines)) from (None if secret else error)
 
 
-def _line(error: ErrorDetails) -> str:
+def _line(error: ErrorDetails, secret: bool) -> str:
     where = ".".join(map(str, error["loc"])) or "params"
     # a whole section is no finding: its message names the key at fault
-    found = "" if isinstance(error["input"], Mapping) else f" (found {error['input']!r:.60})"
+    found = "" if secret or isinstance(error["input"], Mapping) else f" (found {error['input']!r:.60})"
     return f"  {where}: {error['msg'].removeprefix('Value error, ')}{found}"

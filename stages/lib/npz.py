@@ -33,5 +33,5 @@ def load_arrays(path: Path, names: tuple[str, ...], what: str, fix: str) -> tupl
     try:
         with np.load(path, allow_pickle=False) as held:
             return tuple(held[name] for name in names)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise ConfigError(f"{path} holds no {what}: {error}; {fix}") from error

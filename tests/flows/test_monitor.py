@@ -195,6 +195,10 @@ def test_the_flow_reads_the_settings_of_its_home_and_shows_what_is_new(
     home.settings.write_text("hour: 24\n")
     with pytest.raises(ConfigError, match="hour: Extra inputs"):
         WatchSettings.of(home)
+    home.settings.write_text("webhook_url: https://chat.example/SECRET\nhours: SECRET\n")
+    with pytest.raises(ConfigError, match="webhook_url: Extra inputs") as wrong:
+        WatchSettings.of(home)
+    assert "SECRET" not in str(wrong.value) and wrong.value.__cause__ is None
 
 
 def test_few_faces_are_no_verdict(home: Home, profile: Path) -> None:

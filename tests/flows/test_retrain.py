@@ -181,7 +181,7 @@ def test_a_better_challenger_is_promoted_and_tagged_and_the_next_one_starts_from
     assert not world.built[0][1].exists(), "its results are in DVC's cache"
     assert "| overall | 10 | 20.00 % | 10.00 % | -10.00 (-20.00 to -5.00) |" in summary(second)
 
-    with pytest.raises(ConfigError, match="alarm a1 is dealt with: see release 2"):
+    with pytest.raises(ConfigError, match="the same inputs were tried before: see release 2"):
         world.retrain(alarm=alarm)
     later = NOW + timedelta(days=8)
     with pytest.raises(ConfigError, match="names nothing that training can see more of"):
@@ -225,14 +225,16 @@ def test_guards(world: World) -> None:
         world.retrain(alarm="a9")
     with pytest.raises(ConfigError, match=r"synthesize\.probabilities\.fog"):
         world.retrain(changes={"synthesize.probabilities.fog": 0.5})
-    with pytest.raises(NotNow, match="began on 2026-03-01: wait until 2026-03-08"):
-        world.retrain(NOW + timedelta(days=6), changes={"distill.epochs": 1})
+    world.home.challengers.mkdir(exist_ok=True)
     with FileLock(world.home.challengers / ".lock"), pytest.raises(NotNow, match="another retraining"):
         world.retrain(force=True)
-    assert world.built == []
-    assert world.retrain(NOW + timedelta(days=6), force=True, changes={"distill.epochs": 1}).number == 2
+    assert world.built == [] and attempts_of(world.home) == [], "what is wrong starts no cool-down"
+    assert world.retrain(changes={"distill.epochs": 1}).number == 2
     with pytest.raises(ConfigError, match="the same inputs were tried before: see release 2"):
         world.retrain(NOW + timedelta(days=60), changes={"distill.epochs": 1})
+    with pytest.raises(NotNow, match="began on 2026-03-01: wait until 2026-03-08"):
+        world.retrain(NOW + timedelta(days=6), changes={"distill.epochs": 2})
+    assert world.retrain(NOW + timedelta(days=6), force=True, changes={"distill.epochs": 2}).number == 3
     empty = Home(world.root / "empty")
     with pytest.raises(ConfigError, match="no champion to challenge"):
         retrain_once(empty, world.root, Wish(), SETTINGS, world.build, world.judged, NOW)

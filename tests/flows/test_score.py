@@ -356,7 +356,10 @@ def test_people_are_enrolled_from_photographs_and_a_gallery_of_another_model_is_
         for photograph in ("1.pgm", "2.pgm"):
             (people / person / photograph).write_bytes((photographs / person / photograph).read_bytes())
     home = Home(tmp_path / "home")
-    assert "2 people are enrolled for v1" in enrol_people(home, people, str(exported))
+    (people / "s3").mkdir()
+    (people / "s3" / "none.png").write_bytes(encode_png(np.full((60, 60, 3), 90, np.uint8)))
+    said = enrol_people(home, people, str(exported))
+    assert "2 people are enrolled for v1" in said and "without a photograph that shows a face: s3" in said
     served = FaceModel(exported).contract
     assert set(read_gallery(home.gallery, served)) == {"s1", "s2"}
     with pytest.raises(OtherModel, match="enrol"):

@@ -59,6 +59,7 @@ class Price:
         values = values[np.isfinite(values).all(axis=1)]
         if not len(values):
             return None
+        values = values[np.lexsort(values.T)]  # a log gives its captures in no order
         fits, total, squares = len(self.coefficients), 0.0, 0.0
         for rows in blocks(len(values), fits):  # a baseline may hold any number of faces
             logits = self.coefficients[:, :1] + self.coefficients[:, 1:] @ _basis(values[rows], self.knots).T

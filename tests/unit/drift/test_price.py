@@ -61,6 +61,15 @@ def test_beyond_what_was_seen_nothing_changes_and_what_is_not_measured_does_not_
     assert price.expected({name: np.full(2, np.nan) for name in some}) is None
 
 
+def test_the_order_of_captures_does_not_tell(price: Price) -> None:
+    random = np.random.default_rng(2)
+    faces = {"q_sharpness": random.uniform(1, 7, 80), "quality": random.normal(size=80)}
+    turned = random.permutation(80)
+    expected = price.expected(faces)
+    assert expected is not None
+    np.testing.assert_array_equal(price.expected({name: values[turned] for name, values in faces.items()}), expected)
+
+
 def test_few_captures_are_priced_less_surely_than_many(price: Price) -> None:
     random = np.random.default_rng(7)
     wide = {}
