@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from stages.lib.errors import ConfigError
 
@@ -463,14 +463,23 @@ def _check_control(name: str, student: Student, control: str, students: Mapping[
         raise ValueError(f"{key}: {control!r} has another {' and '.join(differing)}; make them equal")
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(path: Path, secret: bool = False) -> Any:
     """Read YAML 1.2 (`1e-4` is a float), plain values only.
+
+    Args:
+        path: of the file.
+        secret: its text is told in no message.
 
     Raises:
         ConfigError: the file is missing or is not YAML.
     """
     try:
         return YAML(typ="safe", pure=True).load(path.read_text())
+    except MarkedYAMLError as error:
+        if not secret:
+            raise ConfigError(f"{path}: {error}") from error
+        at = error.problem_mark  # its words quote the file
+        raise ConfigError(f"{path} is not YAML{'' if at is None else f', at line {at.line + 1}'}") from None
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -494,7 +503,7 @@ def read(model: type[Model], path: Path, secret: bool = False) -> Model:
     """
     try:
         # through JSON, so that a YAML list may fill a tuple although the models are strict; a date is text
-        values = read_yaml(path)
+        values = read_yaml(path, secret)
         return model.model_validate_json(json.dumps({} if values is None else values, default=str))
     except ValidationError as error:
         lines = [_line(one, secret) for one in error.errors(include_url=False)]

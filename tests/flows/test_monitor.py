@@ -199,6 +199,11 @@ def test_the_flow_reads_the_settings_of_its_home_and_shows_what_is_new(
     with pytest.raises(ConfigError, match="webhook_url: Extra inputs") as wrong:
         WatchSettings.of(home)
     assert "SECRET" not in str(wrong.value) and wrong.value.__cause__ is None
+    for text in ('webhook: "https://chat.example/SECRET\n', "webhook: SECRET\nwebhook: SECRET\n"):
+        home.settings.write_text("hours: 24\n" + text)
+        with pytest.raises(ConfigError, match=r"settings\.yaml is not YAML, at line [23]$") as wrong:
+            WatchSettings.of(home)
+        assert wrong.value.__cause__ is None
 
 
 def test_few_faces_are_no_verdict(home: Home, profile: Path) -> None:

@@ -15,7 +15,6 @@ from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from stages.lib.errors import ConfigError
@@ -128,6 +127,8 @@ def _basis(values: Floats, knots: Floats) -> Floats:
 
 def _fit(basis: Floats, missed: NDArray[np.bool_], weights: Floats, otherwise: Floats | None = None) -> Floats:
     """Intercept and slopes; those given where a resample has one kind of pairs only."""
+    from sklearn.linear_model import LogisticRegression  # takes seconds to import, and who reads a price fits none
+
     inside = weights > 0
     if otherwise is not None and len(np.unique(missed[inside])) < 2:
         return otherwise
