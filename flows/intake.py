@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +21,7 @@ from stages.lib.sources.tree import RefusedFile, list_files, read_bytes
 
 LAYOUT: Final = "a folder of CAMERA/IMAGE and of Parquet files, or one Parquet file"
 BATCH_BYTES: Final = 2**26  # of encoded images that are held at once
+PICTURES: Final = ("", ".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp")  # a broken one is a capture as well
 ROWS: Final = 32  # of a Parquet file that are read at once
 STAMP: Final = re.compile(r"(?<!\d)(\d{8}T\d{6}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)([.,]\d+)?(Z|[+-]\d\d(:?\d\d)?)?(?!\d)")
 LANDMARKS: Final = 10
@@ -69,6 +71,23 @@ class Capture:
         return capture_id(self.camera, self.time, self.image)
 
 
+Identity = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An input file that was read to its end, and which one: a camera may use its name again meanwhile."""
+
+    file: Path
+    identity: Identity
+
+    def remove(self) -> None:
+        """Remove it, unless another run has, or another file has its name by now."""
+        with suppress(FileNotFoundError):
+            if _identity(self.file) == self.identity:
+                self.file.unlink()
+
+
 @dataclass(frozen=True)
 class Refused:
     """An input file that cannot be read, or not to its end, and why."""
@@ -82,7 +101,7 @@ class Batch:
     """Some captures, the input files of which nothing is left to be read after them, and those that were given up."""
 
     captures: tuple[Capture, ...]
-    finished: tuple[Path, ...]
+    finished: tuple[Finished, ...]
     refused: tuple[Refused, ...]
 
 
@@ -106,11 +125,11 @@ def batches(source: Path, size: int) -> Iterator[Batch]:
         ConfigError: the source does not exist.
     """
     captures: list[Capture] = []
-    finished: list[Path] = []
+    finished: list[Finished] = []
     refused: list[Refused] = []
     held = 0
     for item in _items(source):
-        if isinstance(item, Path):
+        if isinstance(item, Finished):
             finished.append(item)
         elif isinstance(item, Refused):
             refused.append(item)
@@ -136,7 +155,7 @@ def time_in(name: str) -> datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _items(source: Path) -> Iterator[Capture | Path | Refused]:
+def _items(source: Path) -> Iterator[Capture | Finished | Refused]:
     """Every capture, and after the last of its own each input file, finished or refused."""
     if source.is_file():
         yield from _read(source, _rows(source))
@@ -153,18 +172,28 @@ def _items(source: Path) -> Iterator[Capture | Path | Refused]:
             yield Refused(path, f"{path} lies in no camera's folder; captures come from {LAYOUT}")
 
 
-def _read(path: Path, captures: Iterator[Capture]) -> Iterator[Capture | Path | Refused]:
+def _read(path: Path, captures: Iterator[Capture]) -> Iterator[Capture | Finished | Refused]:
     try:
+        identity = _identity(path)  # of before it is read: what takes its place later is not what was read
         yield from captures
+    except FileNotFoundError:
+        return  # another run has scored it
     except ConfigError as error:
-        if os.path.lexists(path):  # else another run has scored it
+        if os.path.lexists(path):  # as above
             yield Refused(path, str(error))
     else:
-        yield path
+        yield Finished(path, identity)
+
+
+def _identity(path: Path) -> Identity:
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _picture(root: Path, name: str) -> Iterator[Capture]:
     path = root / name
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"{path} is no picture by its name; captures are {', '.join(filter(None, PICTURES))}")
     try:
         image = read_bytes(root, name)
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)

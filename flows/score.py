@@ -18,7 +18,7 @@ from prefect import flow, get_run_logger
 from flows.captures import CaptureLog, day_of
 from flows.gallery import OtherModel, enrol, people_in, read_gallery, write_gallery
 from flows.home import EXPORTED, Home
-from flows.intake import Capture, Refused, batches
+from flows.intake import Capture, Finished, Refused, batches
 from flows.measure import Gallery
 from flows.measure import measure as measure
 from flows.settings import WatchSettings
@@ -199,7 +199,10 @@ def score_into(
         rows = scorer(new) if new else None
         added = log.append(rows) if rows is not None else 0
         old = f"older than {retention_days} days, which is all that the log keeps"
-        gone = (*batch.refused, *(Refused(path, f"{path} is {old}") for path in batch.finished if path in late))
+        gone = (
+            *batch.refused,
+            *(Refused(one.file, f"{one.file} is {old}") for one in batch.finished if one.file in late),
+        )
         if refused is not None:
             _clear(source, batch.finished, gone, refused)
         done = Scored(
@@ -214,7 +217,7 @@ def score_into(
     return done if since is None else replace(done, forgotten=log.forget(since))
 
 
-def _clear(source: Path, finished: Iterable[Path], gone: Iterable[Refused], refused: Path) -> None:
+def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], refused: Path) -> None:
     """Take input files out of the source; another run may have been here, and have done so already."""
     for path in {one.file for one in gone}:
         target = refused / (path.relative_to(source) if source.is_dir() else path.name)
@@ -223,8 +226,8 @@ def _clear(source: Path, finished: Iterable[Path], gone: Iterable[Refused], refu
             target = target.with_name(f"{target.stem}~{target.suffix}")
         with suppress(FileNotFoundError):
             shutil.move(path, target)
-    for path in finished:
-        path.unlink(missing_ok=True)
+    for read in finished:
+        read.remove()
 
 
 def _unknown(captures: Sequence[Capture], log: CaptureLog) -> list[Capture]:

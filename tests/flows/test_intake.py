@@ -74,7 +74,7 @@ def test_a_folder_is_read_by_camera_and_time(tmp_path: Path) -> None:
     put(tmp_path / "gate" / ".20261127T120001Z.jpg.part", b"half")
     day = table(tmp_path / "day.parquet")
     found = list(batches(tmp_path, 128))
-    assert len(found) == 1 and set(found[0].finished) == {stamped, plain, day}
+    assert len(found) == 1 and {one.file for one in found[0].finished} == {stamped, plain, day}
     by_name = {capture.name: capture for capture in found[0].captures}
     assert by_name["yard/1.jpg"] == Capture("yard/1.jpg", NOON, "yard", b"b", plain)
     half_past = by_name["gate/2026/20261127T120000.5Z.jpg"]
@@ -110,8 +110,8 @@ def test_a_file_is_finished_with_the_batch_that_holds_its_last_capture(
         for capture in batch.captures:
             path = tmp_path / capture.name.partition(":")[0]
             read[path] = read.get(path, 0) + 1
-        assert all(read[path] == (5 if path.suffix == ".parquet" else 1) for path in batch.finished)
-    assert sorted(path for batch in found for path in batch.finished) == sorted(read)
+        assert all(read[one.file] == (5 if one.file.suffix == ".parquet" else 1) for one in batch.finished)
+    assert sorted(one.file for batch in found for one in batch.finished) == sorted(read)
 
 
 def test_large_pictures_make_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,20 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     put(tmp_path / "stray.jpg")
     (tmp_path / "gate").mkdir()
     (tmp_path / "gate" / "out.jpg").symlink_to("/etc/hostname")
+    put(tmp_path / "gate" / "film.mp4")
     (batch,) = batches(tmp_path, 128)
-    assert len(batch.captures) == 3 and batch.finished == (tmp_path / "day.parquet",)
+    assert len(batch.captures) == 3 and [one.file.name for one in batch.finished] == ["day.parquet"]
     reasons = {one.file.name: one.reason for one in batch.refused}
     assert "half.parquet cannot be read" in reasons["half.parquet"]
     assert "stray.jpg lies in no camera's folder" in reasons["stray.jpg"]
     assert "out.jpg: a link that leaves" in reasons["out.jpg"]
+    assert "film.mp4 is no picture by its name" in reasons["film.mp4"]
+
+
+def test_a_file_that_took_the_name_of_one_that_was_read_stays(tmp_path: Path) -> None:
+    first, second = put(tmp_path / "gate" / "1.jpg", b"one"), put(tmp_path / "gate" / "2.jpg", b"two")
+    (batch,) = batches(tmp_path, 128)
+    put(tmp_path / "gate" / ".new", b"new").rename(second)
+    for one in (*batch.finished, *batch.finished):  # another run may have been here
+        one.remove()
+    assert not first.exists() and second.read_bytes() == b"new"
