@@ -102,7 +102,7 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
     people = job.people(runtime)
     torch.manual_seed(seed)
-    encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **heads(job.objectives))
+    encoder = build_encoder(**student.network(), **heads(job.objectives))
     steps = steps_per_epoch(len(people.learnt), params.batch)
     torch.manual_seed(seed)  # again: a head that only the treatment has must not move the control's class centres
     task = Task(encoder, people.learnt, steps, seed, people.unseen)

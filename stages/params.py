@@ -297,9 +297,12 @@ class Occlusion(Term):
 
 
 class Quality(Term):
-    technique: Literal["cr_fiqa", "pair", "teacher_cr_fiqa", "teacher_pair"] = Field(
-        description="what is learnt: CR-FIQA's certainty ratio or LightQNet's label, beside the person's other "
-        "pictures, of the student's own embeddings or of the teacher's of what is shown (teach.variants)"
+    technique: Literal[
+        "cr_fiqa", "pair", "sdd_fiqa", "ser_fiq", "norm", "teacher_cr_fiqa", "teacher_pair", "teacher_sdd_fiqa"
+    ] = Field(
+        description="what is learnt of the student's own embeddings: beside the person's other pictures CR-FIQA's "
+        "certainty ratio, LightQNet's label or SDD-FIQA's distance, or of the teacher's of what is shown "
+        "(teach.variants); SER-FIQ's steadiness under the student's dropout; or the norm"
     )
 
 
@@ -346,6 +349,9 @@ class Student(Section):
     backbone: str = Field(description="one of our own (`stages/lib/models/compact.py`), or a timm name")
     output_stride: Stride = Field(description="of the last feature map: 16 leaves 7x7 at 112 pixels")
     embedding: Count = Field(description="length; with a template objective, the teacher's")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="share of the pooled features that training hides at random; ser_fiq needs it"
+    )
     controls: tuple[str, ...] = Field(description="students that this one is judged against; none: it is a control")
     objectives: Objectives = Field(description="what the student is trained for; what is left out is switched off")
 
@@ -356,9 +362,9 @@ class Student(Section):
             raise ValueError("a control is named twice")
         return controls
 
-    def held_equal(self) -> dict[str, object]:
-        """Key -> value of what a student shares with its controls: its size. What it is trained for may differ."""
-        return {"backbone": self.backbone, "output_stride": self.output_stride, "embedding": self.embedding}
+    def network(self) -> dict[str, Any]:
+        """What `build_encoder` is to build: the same for a student and its controls."""
+        return self.model_dump(include={"backbone", "output_stride", "embedding", "dropout"})
 
 
 class Int8(Section):
@@ -444,6 +450,14 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _who_is_asked_again_has_dropout(self) -> Params:
+        for name, student in self.students.items():
+            told = student.objectives.active().get("quality", {}).get("technique")
+            if told == "ser_fiq" and not student.dropout:
+                raise ValueError(f"students.{name}: ser_fiq asks how steady an embedding is under dropout: set dropout")
+        return self
+
+    @model_validator(mode="after")
     def _controls_are_controls(self) -> Params:
         for name, student in self.students.items():
             for control in student.controls:
@@ -457,8 +471,8 @@ def _check_control(name: str, student: Student, control: str, students: Mapping[
         raise ValueError(f"{key} names no student: {control!r}")
     if control == name:
         raise ValueError(f"{key} names the student itself: leave it out, or name another student")
-    theirs = students[control].held_equal()
-    differing = [part for part, value in student.held_equal().items() if value != theirs[part]]
+    theirs = students[control].network()
+    differing = [part for part, value in student.network().items() if value != theirs[part]]
     if differing:
         raise ValueError(f"{key}: {control!r} has another {' and '.join(differing)}; make them equal")
 

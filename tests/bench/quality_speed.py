@@ -1,4 +1,4 @@
-"""Faces per second that a table is scored at, by each technique, beside reading it.
+"""Faces per second that a table is scored at, by each technique of a student's training, beside reading it.
 
 python -m tests.bench.quality_speed --model data/exported/unified/model.onnx
 """
@@ -13,6 +13,7 @@ from typing import Annotated
 
 import numpy as np
 import pyarrow.dataset as ds
+import torch
 import typer
 from rich.console import Console
 from rich.table import Table as Grid
@@ -21,15 +22,19 @@ import stages as stages  # sets the thread policy before torch starts its own
 from stages.lib.codec import decode
 from stages.lib.deploy.ask import ask
 from stages.lib.deploy.session import FaceModel
+from stages.lib.models.contract import Technique
 from stages.lib.models.embedder import Embedder
+from stages.lib.models.student import build_encoder
 from stages.lib.models.teacher import open_onnx
-from stages.lib.quality.techniques import cr_fiqa, sdd_fiqa
+from stages.lib.objectives import Batch, Task, View
+from stages.lib.objectives.quality import Objective
 from stages.lib.runtime import Runtime
 from stages.lib.table import Table
-from stages.lib.training.data import load_faces
+from stages.lib.training.data import FaceSet, load_faces
 from tests.bench.degrade_speed import machine
 
 ROUNDS = 3
+BATCH = 64
 TRAIN = ds.field("split") == "train"
 
 
@@ -41,6 +46,21 @@ def seconds(work: Callable[[], object]) -> float:
         work()
         found.append(time.perf_counter() - started)
     return min(found)
+
+
+def _targets(faces: FaceSet, technique: Technique) -> Callable[[], None]:
+    """Scores of all faces from the teacher's templates, as training has them, a batch at a time."""
+    encoder = build_encoder("compact_tiny", faces.templates.shape[1], quality=technique)
+    term = Objective(Task(encoder, faces, steps=1, seed=0), technique)
+    generator, labels = torch.Generator().manual_seed(0), torch.from_numpy(faces.labels)
+
+    def score() -> None:
+        for rows in torch.arange(len(faces)).split(BATCH):
+            own = torch.from_numpy(faces.templates[rows.numpy()])
+            batch = Batch(rows, torch.empty(0), labels[rows], own, generator, shown=own)
+            term.target(View(own, []), batch)
+
+    return score
 
 
 def _asked(table: Table, network: Embedder) -> None:
@@ -57,13 +77,11 @@ def main(
     scorer: Annotated[str, typer.Option(help="an .onnx quality network; empty: none")] = "",
     contract: Annotated[str, typer.Option(help="its input")] = "lightqnet",
 ) -> None:
-    """Print a row for each technique; centres of CR-FIQA are random, which changes no time."""
+    """Print a row for each technique."""
     runtime = Runtime.from_environment()
     table, cached = Table.open(aligned), Table.open(templates)
     runtime.scratch.mkdir(parents=True, exist_ok=True)
     faces = load_faces(table, None, cached, "train", runtime.scratch / "quality_speed", runtime)
-    centres = np.random.default_rng(0).standard_normal((len(faces.subjects), faces.templates.shape[1]), np.float32)
-    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     asked: dict[str, Embedder] = {f"quality of {model}": FaceModel(model, runtime.threads)}
     asked |= {scorer: open_onnx(scorer, contract, runtime.threads)[1]} if scorer else {}
 
@@ -74,8 +92,9 @@ def main(
     works: dict[str, Callable[[], object]] = {
         "reading: scan and decode": read,
         "norm, from templates": lambda: cached.read(["norm"]),
-        "CR-FIQA, from templates": lambda: cr_fiqa(faces.templates, faces.labels, centres),
-        "SDD-FIQA, from templates": lambda: sdd_fiqa(faces.templates, faces.labels, faces.ids, 0),
+        "CR-FIQA, from templates": _targets(faces, "teacher_cr_fiqa"),
+        "LightQNet's label, from templates": _targets(faces, "teacher_pair"),
+        "SDD-FIQA, from templates": _targets(faces, "teacher_sdd_fiqa"),
     }
     for name, network in asked.items():
         works[name] = partial(_asked, table, network)

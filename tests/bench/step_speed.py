@@ -65,7 +65,7 @@ class Learner:
         settings = student.objectives.active()
         says = heads(settings)
         torch.manual_seed(0)
-        self.encoder = build_encoder(student.backbone, student.embedding, student.output_stride, **says)
+        self.encoder = build_encoder(**student.network(), **says)
         self.encoder.to(device).to(memory_format=torch.channels_last).train()
         task = Task(self.encoder, faces, steps=1, seed=0)
         self.objectives = Objectives(settings, task).to(device)

@@ -113,6 +113,12 @@ INVALID: dict[str, tuple[str, Any, str]] = {
         "teacher_pair",
         r"students\.unified: quality by teacher_pair .*teach\.variants",
     ),
+    "steadiness of what nothing shakes": (
+        "students.unified.objectives.quality.technique",
+        "ser_fiq",
+        r"students\.unified: ser_fiq .*set dropout",
+    ),
+    "other dropout": ("students.control.dropout", 0.1, r"another dropout;"),
     "a term that never begins": ("students.unified.objectives.template.start", 1.0, r"template: .*end after"),
     "a term that never rises": ("students.unified.objectives.template.ramp", 1.5, r"template\.ramp: .*less than or"),
     "unknown int8 student": ("evaluate.int8", ["nobody"], r"evaluate\.int8 names no student"),
@@ -213,6 +219,6 @@ def test_explain_covers_every_key_with_a_meaning() -> None:
     covered = {next((m for m in mappings if key.startswith(f"{m}.")), key) for key in written}
     assert covered - set(explained) - {"evaluate.peers", "evaluate.scorers", "ingest.more"} == set()
     unused = ("evaluate.peers.", "evaluate.scorers.", "ingest.more[].", "students.NAME.objectives.alignment.")
-    left_out = unused, (".start", ".ramp")  # what the default has none of, and what has a default
+    left_out = unused, (".start", ".ramp", ".dropout")  # what the default has none of, and what has a default
     asked = {key for key in explained if not (key.startswith(left_out[0]) or key.endswith(left_out[1]))}
     assert asked - covered == set()

@@ -13,8 +13,10 @@ from stages.lib.geometry.template import ARCFACE_TEMPLATE, SIZE
 Faces = NDArray[np.uint8]
 OcclusionMaps = NDArray[np.float32]
 Point = tuple[float, float]
-Technique = Literal["cr_fiqa", "pair", "teacher_cr_fiqa", "teacher_pair"]
-OF_TEACHER: Final[frozenset[Technique]] = frozenset({"teacher_cr_fiqa", "teacher_pair"})
+Technique = Literal[
+    "cr_fiqa", "pair", "sdd_fiqa", "ser_fiq", "norm", "teacher_cr_fiqa", "teacher_pair", "teacher_sdd_fiqa"
+]
+OF_TEACHER: Final[frozenset[Technique]] = frozenset({"teacher_cr_fiqa", "teacher_pair", "teacher_sdd_fiqa"})
 """Scores of the teacher's embeddings, and not of the model's own."""
 
 _TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)

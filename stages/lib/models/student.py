@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from timm.models import FeatureInfo
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stages.lib.errors import ConfigError
 from stages.lib.geometry.template import SIZE
@@ -28,6 +29,7 @@ class Architecture(BaseModel):
         output_stride: of the last feature map; empty: the backbone's own.
         occlusion: whether the encoder tells which parts of the face are covered.
         quality: the technique whose score the encoder gives beside an embedding; empty: it gives none.
+        dropout: share of the pooled features that training hides at random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +39,7 @@ class Architecture(BaseModel):
     output_stride: int | None = None
     occlusion: bool = False
     quality: Technique | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class FaceEncoder(nn.Module):
@@ -63,6 +66,7 @@ class FaceEncoder(nn.Module):
             nn.BatchNorm2d(channels),
             nn.Flatten(),
         )
+        self.dropout = nn.Dropout(architecture.dropout)
         self.embed = nn.Sequential(
             nn.Linear(channels, architecture.embedding, bias=False),
             nn.BatchNorm1d(architecture.embedding),
@@ -88,7 +92,28 @@ class FaceEncoder(nn.Module):
         The embedding reads the last map only, so whatever else reads them can be left out of the shipped file.
         """
         features: list[Tensor] = self.backbone((faces - 0.5) / 0.5)
-        return cast(Tensor, self.embed(self.pool(features[-1]))), features
+        return cast(Tensor, self.embed(self.dropout(self.pool(features[-1])))), features
+
+    @torch.no_grad()
+    def stochastic(self, features: list[Tensor], passes: int) -> Tensor:
+        """Embed the same faces again and again, each time under another draw of dropout, as SER-FIQ asks.
+
+        The tail alone is repeated, with the running statistics, which this does not move.
+
+        Args:
+            features: what `with_features` gave.
+            passes: how often.
+
+        Returns:
+            Raw embeddings (passes, N, embedding).
+        """
+        training = self.training
+        self.eval()
+        pooled = self.pool(features[-1])
+        hidden = F.dropout(pooled.repeat(passes, 1), self.dropout.p)
+        raw = cast(Tensor, self.embed(hidden))
+        self.train(training)
+        return raw.unflatten(0, (passes, len(pooled)))
 
     def occlusion_logits(self, features: list[Tensor]) -> Tensor:
         """Tell which parts of the faces are covered, by a mask for instance: part of what ships.
@@ -144,6 +169,7 @@ def build_encoder(
     output_stride: int | None = None,
     occlusion: bool = False,
     quality: Technique | None = None,
+    dropout: float = 0.0,
 ) -> FaceEncoder:
     """Build an untrained encoder; torch's random state decides the weights.
 
@@ -157,6 +183,7 @@ def build_encoder(
             112 pixels); empty or 32 leaves most of them as they are (4x4). Those of `compact` have one stride, 16.
         occlusion: whether to add the head that `FaceEncoder.occlusion_logits` needs.
         quality: what the head that `FaceEncoder.quality_logits` needs is to learn; None adds no such head.
+        dropout: share of the pooled features that training hides at random; SER-FIQ needs it.
 
     Raises:
         ConfigError: nobody knows the backbone, or it cannot keep that stride.
@@ -166,7 +193,12 @@ def build_encoder(
     if output_stride is not None and stride != output_stride:
         raise ConfigError(f"backbone {backbone!r} has output_stride {stride}, not {output_stride}")
     architecture = Architecture(
-        backbone=backbone, embedding=embedding, output_stride=output_stride, occlusion=occlusion, quality=quality
+        backbone=backbone,
+        embedding=embedding,
+        output_stride=output_stride,
+        occlusion=occlusion,
+        quality=quality,
+        dropout=dropout,
     )
     return FaceEncoder(features, architecture)
 

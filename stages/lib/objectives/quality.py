@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,33 +14,41 @@ from torch.nn import functional as F
 
 from stages.lib.degrade import training_variant
 from stages.lib.errors import ConfigError
-from stages.lib.losses.consistency import class_sums
-from stages.lib.losses.quality import certainty_ratio, pair_label
 from stages.lib.losses.running import RunningScore
 from stages.lib.models.contract import OF_TEACHER, Technique
 from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives.base import Batch, Task, Term, View, same_length
+from stages.lib.quality.others import OtherPictures
+from stages.lib.quality.techniques import certainty_ratio, distribution_distance, embedding_robustness, pair_label
 from stages.lib.training.data import FaceSet, as_seen
+
+OF_ITSELF: Final[frozenset[Technique]] = frozenset({"norm", "ser_fiq"})
+"""Techniques that ask the student alone, and no other picture."""
+SDD_COSINES: Final = 24
+SER_PASSES: Final = 100
 
 
 class Objective(Term):
-    """Smooth L1 distance to what the student itself makes of the face as it is shown, beside the teacher's templates.
+    """Smooth L1 distance to what a published technique makes of the face as it is shown.
 
     The target is stretched to 0..1 by the mean and spread of recent steps, which become 1/2 and a sixth: that of a
-    small student fills little of its range, and a head that told its mean would be right enough.
+    small student fills little of its range, and a head that told its mean would be right enough. No gradient reaches
+    the embedding through the target. As the student learns, and as faces are degraded, the target follows: the quality
+    is of this model's own embeddings.
 
-    The other pictures of the person tell the target: the mean of the cosines with their clean templates. The face's own
-    template has no say, or a person of one picture would get the best quality of all; such a person takes no part. Nor
-    do centres tell it, to which a cosine is the higher the more pictures they are made of. `cr_fiqa` is the certainty
-    ratio (CR-FIQA, Boutros et al., CVPR 2023, learnt jointly), with such means in place of the cosines with a trained
-    classifier; `pair` is the label that LightQNet (Chen et al., IEEE SPL 2021) gives a mated pair of that cosine. No
-    gradient reaches the embedding through the target. As the student learns, and as faces are degraded, the target
-    follows: the quality is of this model's own embeddings. `teacher_cr_fiqa` and `teacher_pair` are the same of what
-    the teacher makes of the face as it is shown, as LightQNet has it: the student then judges faces for another model.
+    In three techniques the person's other pictures tell it, by their clean templates. The face's own template has no
+    say, or a person of one picture would get the best quality of all; such a person takes no part. Nor do centres tell
+    it, to which a cosine is the higher the more pictures they are made of. `cr_fiqa` is the certainty ratio (CR-FIQA,
+    Boutros et al., CVPR 2023, learnt jointly), of mean cosines in place of those with a trained classifier; `pair` the
+    label that LightQNet (Chen et al., IEEE SPL 2021) gives a mated pair of the mean cosine; `sdd_fiqa` the distance of
+    `SDD_COSINES` drawn genuine cosines from as many impostor ones (SDD-FIQA, Ou et al., CVPR 2021; its twelve rounds
+    are the steps here). With `teacher_` before their names they are of what the teacher makes of the face as it is
+    shown, as LightQNet has it: the student then judges faces for another model.
+
+    Two ask the student alone: `ser_fiq` how steady its embedding is under `SER_PASSES` draws of dropout in its tail
+    (SER-FIQ, Terhoerst et al., CVPR 2020), so that one pass ships what takes a hundred, and `norm` how long it is,
+    which is free, but which AI-KD can then make hold where the detector errs.
     """
-
-    sums: Tensor
-    counts: Tensor
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
@@ -55,36 +63,49 @@ class Objective(Term):
         super().__init__()
         if task.encoder.quality is None:
             raise ConfigError("the student was built without the head that tells quality")
+        if technique == "ser_fiq" and not task.encoder.dropout.p:
+            raise ConfigError("ser_fiq asks how steady an embedding is under dropout: set the student's `dropout`")
         same_length(task)
-        templates, labels = torch.from_numpy(task.faces.templates), torch.from_numpy(task.faces.labels)
-        counts = torch.bincount(labels, minlength=len(task.faces.subjects))
-        if counts.max() < 2:
-            raise ConfigError("nobody to learn from has two faces: no picture can be told by another what it is worth")
         self.technique = technique
         self.score = RunningScore(momentum=0.9)
-        self.register_buffer("sums", class_sums(templates, labels, len(counts)), persistent=False)
-        self.register_buffer("counts", counts, persistent=False)
+        self.others = _others(task.faces)
+        if not self.others.tell:
+            raise ConfigError(
+                "quality is told by a person's other pictures and by other people: nobody to learn from has two faces, "
+                "or there is one person alone"
+            )
         # of what the teacher makes of unseen faces askew nothing is known
-        self._unseen = task.unseen.get("val") if technique not in OF_TEACHER else None
+        self._unseen = None if technique in OF_TEACHER else task.unseen.get("val")
 
     def forward(self, view: View, batch: Batch) -> Tensor:
-        told = (self.counts[batch.labels] > 1).nonzero()[:, 0]
-        if not len(told):
+        alone = self.technique in OF_ITSELF
+        told = slice(None) if alone else self.others.known(batch.labels).nonzero()[:, 0]
+        target = self.target(view, batch)[told]
+        if not len(target):
             return view.raw.new_zeros(())
-        target = (1.0 + self.score(self.target(view.raw.detach(), batch)[told])) / 2.0
-        return F.smooth_l1_loss(torch.sigmoid(view.heads["quality"][told]), target, beta=0.5)
+        wanted = (1.0 + self.score(target)) / 2.0
+        return F.smooth_l1_loss(torch.sigmoid(view.heads["quality"][told]), wanted, beta=0.5)
 
-    def target(self, raw: Tensor, batch: Batch) -> Tensor:
-        """(B,) before it is stretched; of no meaning for the only picture of a person."""
-        unit = F.normalize(raw)
+    @torch.no_grad()
+    def target(self, view: View, batch: Batch) -> Tensor:
+        """(B,) before it is stretched; of no meaning for the only picture of a person, but `OF_ITSELF`."""
+        if self.technique == "norm":
+            return view.raw.norm(dim=1)
+        if self.technique == "ser_fiq":
+            assert view.encoder is not None
+            return embedding_robustness(F.normalize(view.encoder.stochastic(view.features, SER_PASSES), dim=2))
+        unit = F.normalize(view.raw)
         if self.technique in OF_TEACHER:
             assert batch.shown is not None
             unit = batch.shown
-        own = beside_others(unit, batch.templates, self.sums[batch.labels], self.counts[batch.labels])
-        if not self.technique.endswith("cr_fiqa"):
-            return pair_label(own)
-        alike = (unit @ self.sums.T) / self.counts  # mean cosine with the pictures of each person
-        return certainty_ratio(alike.scatter(1, batch.labels[:, None], own[:, None]), batch.labels)
+        own = (unit, batch.templates, batch.labels)
+        match self.technique.removeprefix("teacher_"):
+            case "pair":
+                return pair_label(self.others.mean_cosine(*own))
+            case "cr_fiqa":
+                return certainty_ratio(self.others.mean_cosines(*own), batch.labels)
+        drawn = self.others.draw(unit, batch.faces, batch.labels, SDD_COSINES, batch.generator)
+        return distribution_distance(*drawn)
 
     @torch.inference_mode()
     def figures(self, encoder: FaceEncoder) -> dict[str, float]:
@@ -94,32 +115,23 @@ class Objective(Term):
         teacher's templates of the person's other pictures. Nothing, where nobody has two, nor `OF_TEACHER`.
         """
         faces = self._unseen
-        if faces is None:
+        others = None if faces is None else _others(faces)
+        if faces is None or others is None or not others.tell:
             return {}
         templates, labels = torch.from_numpy(faces.templates), torch.from_numpy(faces.labels)
-        counts, sums = torch.bincount(labels), class_sums(templates, labels, len(faces.subjects))
-        rows = (counts[labels] > 1).nonzero()[:, 0]
+        rows = others.known(labels).nonzero()[:, 0]
         found: dict[str, list[Tensor]] = {"val_quality": [], "val_quality_askew": []}
-        for part, clean in as_seen(faces, rows.numpy(), str(self.sums.device)):
+        for part, clean in as_seen(faces, rows.numpy(), str(self.others.sums.device)):
             for name, images in zip(found, (clean, _askew(faces, part, clean)), strict=True):
                 raw = encoder(images)
-                own = labels[part]
-                worth = beside_others(F.normalize(raw.float()).cpu(), templates[part], sums[own], counts[own])
+                worth = others.mean_cosine(F.normalize(raw.float()).cpu(), templates[part], labels[part])
                 found[name].append(torch.stack([encoder.quality_logits(raw).cpu(), worth]))
-        told = {name: float(spearmanr(*torch.cat(said, dim=1).numpy())[0]) for name, said in found.items() if said}
+        told = {name: float(spearmanr(*torch.cat(said, dim=1).numpy())[0]) for name, said in found.items()}
         return {name: correlation for name, correlation in told.items() if np.isfinite(correlation)}
 
 
-def beside_others(unit: Tensor, templates: Tensor, sums: Tensor, counts: Tensor) -> Tensor:
-    """(N,) mean cosine with the person's other pictures; 0 where there are none.
-
-    Args:
-        unit: (N, D) embeddings.
-        templates: (N, D) of the same faces, which have no say.
-        sums: (N, D) of the templates of each face's person.
-        counts: (N,) how many these are.
-    """
-    return (unit * (sums - templates)).sum(dim=1) / (counts - 1).clamp(min=1)
+def _others(faces: FaceSet) -> OtherPictures:
+    return OtherPictures(faces.templates, faces.labels, len(faces.subjects))
 
 
 def _askew(faces: FaceSet, rows: NDArray[np.int64], images: Tensor) -> Tensor:

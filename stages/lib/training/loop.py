@@ -72,6 +72,7 @@ def train(
     coming = enumerate(batches(faces, recipe, progress.step, runtime.device), progress.step)
     for step, batch in runtime.progress(coming, what, "steps", total=total - progress.step):
         encoder.train()
+        torch.manual_seed((recipe.seed << 32) + (1 << 31) + step)  # of what layers draw themselves, such as dropout
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * _schedule(step, total, recipe.warmup)
         losses = _step(encoder, objectives, optimizer, batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 from stages.lib.errors import ConfigError
 from stages.lib.models.contract import Technique
 from stages.lib.objectives import Batch, Objectives, Task, View, heads, needs
-from stages.lib.objectives.quality import Objective
+from stages.lib.objectives.quality import SER_PASSES, Objective
+from stages.lib.training.batches import Recipe, batch_of
 from stages.lib.training.data import FaceSet
 from tests.unit.conftest import DIM, student
 
@@ -66,6 +68,8 @@ def test_the_student_is_built_with_the_head_that_the_term_trains(task: Task) -> 
         Objective(replace(task, encoder=student()), "pair")
     with pytest.raises(ConfigError, match="length"):
         Objective(replace(task, encoder=student(512, quality="pair")), "pair")
+    with pytest.raises(ConfigError, match="dropout"):
+        Objective(task, "ser_fiq")
     alone = replace(task.faces, labels=task.faces.labels[::2], templates=task.faces.templates[::2])
     with pytest.raises(ConfigError, match="nobody to learn from has two faces"):
         Objective(replace(task, faces=alone), "pair")
@@ -87,23 +91,60 @@ def test_how_many_pictures_a_person_has_does_not_tell() -> None:
     batch = Batch(torch.arange(len(labels)), torch.empty(0), labels, templates, draw)
     for technique in ("cr_fiqa", "pair"):
         term = Objective(Task(student(64, quality="pair"), faces, steps=1, seed=0), technique)
-        target = term.target(templates, batch)
+        target = term.target(View(templates, []), batch)
         assert target[:200].mean().item() == pytest.approx(
             target[200:].mean().item(), abs=0.03
         )  # concave: spread costs
 
 
-@pytest.mark.parametrize("technique", ["cr_fiqa", "pair"])
+@pytest.mark.parametrize("technique", ["cr_fiqa", "pair", "sdd_fiqa"])
 def test_quality_of_another_model_is_told_of_what_it_makes_of_the_face_shown(task: Task, technique: Technique) -> None:
-    of_teacher = {"cr_fiqa": "teacher_cr_fiqa", "pair": "teacher_pair"}[technique]
+    of_teacher = cast(Technique, f"teacher_{technique}")
     assert needs({"quality": {"weight": 1.0, "technique": of_teacher}}) == {"shown"}
     assert needs({"quality": {"weight": 1.0, "technique": technique}}) == frozenset()
     rows = torch.tensor([0, 2])
     labels, templates = (torch.from_numpy(a)[rows] for a in (task.faces.labels, task.faces.templates))
     shown = F.normalize(torch.randn(2, DIM, generator=torch.Generator().manual_seed(4)))
-    batch = Batch(rows, torch.empty(2, 0), labels, templates, torch.Generator(), shown=shown)
-    target = Objective(task, of_teacher).target(torch.randn(2, DIM), batch)
-    torch.testing.assert_close(target, Objective(task, technique).target(shown, batch))
+    draws = torch.Generator().manual_seed(7)
+    batch = Batch(rows, torch.empty(2, 0), labels, templates, draws, shown=shown)
+    target = Objective(task, of_teacher).target(View(torch.randn(2, DIM), []), batch)
+    batch.generator.manual_seed(7)
+    torch.testing.assert_close(target, Objective(task, technique).target(View(shown, []), batch))
+
+
+def test_a_face_that_is_like_nobody_is_the_worst_by_the_distance_of_its_cosines(task: Task) -> None:
+    rows = torch.tensor([0, 2, 1])
+    templates = torch.from_numpy(task.faces.templates)
+    like_nobody = torch.linalg.qr(torch.cat([templates, torch.eye(DIM)]).T)[0].T[len(templates)]
+    seen = torch.stack([templates[1], templates[3], like_nobody])  # the first two as the other picture of the person
+    labels = torch.from_numpy(task.faces.labels)[rows]
+    batch = Batch(rows, torch.empty(3, 0), labels, templates[rows], torch.Generator().manual_seed(0))
+    target = Objective(task, "sdd_fiqa").target(View(seen, []), batch)
+    assert target[:2].min() > 0.5
+    assert target[2] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_dropout_shakes_and_what_is_short_is_bad(task: Task, make_faces: Callable[..., FaceSet]) -> None:
+    torch.manual_seed(6)
+    encoder = student(quality="ser_fiq", dropout=0.5).train()
+    told = replace(task, encoder=encoder)
+    batch = batch_of(task.faces, Recipe(1, 4, 1e-3, 0.0, 0.0, 0.0, 0.0, 1), "cpu", 0)
+    raw, features = encoder.with_features(batch.images)
+    view = View(raw, features, encoder.heads(raw, features), encoder)
+    torch.testing.assert_close(Objective(told, "norm").target(view, batch), raw.detach().norm(dim=1))
+
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    torch.manual_seed(8)
+    steady = Objective(told, "ser_fiq").target(view, batch)
+    assert encoder.training and all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+    torch.manual_seed(8)
+    passes = F.normalize(encoder.stochastic(features, SER_PASSES), dim=2)
+    gaps = [(passes[a] - passes[b]).norm(dim=1) for a in range(SER_PASSES) for b in range(a)]
+    torch.testing.assert_close(steady, 2 / (1 + torch.exp(torch.stack(gaps).mean(dim=0))), rtol=1e-3, atol=1e-5)
+    assert 0 < steady.min() < steady.max() < 1
+    alone = replace(batch, labels=torch.full_like(batch.labels, 2))  # of a person of one picture
+    assert Objective(told, "ser_fiq")(view, alone) > 0
+    assert Objective(told, "pair")(view, alone) == 0
 
 
 def test_what_is_said_is_held_against_unseen_people_in_place_and_askew(task: Task, make_faces: Callable) -> None:

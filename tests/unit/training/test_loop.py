@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,11 @@ class Killed(BaseException):
 class Run:
     """One process: a fresh model and fresh objectives over the same faces and scratch."""
 
-    def __init__(self, faces: FaceSet, checkpoint: Path, runtime: Runtime, settings: dict | None = None) -> None:
+    def __init__(
+        self, faces: FaceSet, checkpoint: Path, runtime: Runtime, settings: dict | None = None, dropout: float = 0.0
+    ) -> None:
         torch.manual_seed(3)
-        self.encoder = build_encoder("test_efficientnet", DIM, 32)
+        self.encoder = build_encoder("test_efficientnet", DIM, 32, dropout=dropout)
         task = Task(self.encoder, faces, steps_per_epoch(len(faces), RECIPE.batch), RECIPE.seed)
         self.objectives = Objectives(settings or BOTH, task)
         self.faces, self.checkpoint, self.runtime = faces, checkpoint, runtime
@@ -59,13 +62,13 @@ def assert_equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
 def test_a_killed_run_ends_as_an_uninterrupted_one(
     make_faces: Make, tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faces = make_faces()
-    whole = Run(faces, tmp_path / "whole.pt", runtime)
+    run = partial(Run, make_faces(), runtime=runtime, dropout=0.3)
+    whole = run(tmp_path / "whole.pt")
     history = whole.train(RECIPE)
     assert [row["epoch"] for row in history] == [1, 2, 3]
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)  # after every step
-    measured = Validation(faces, "cpu")
+    measured = Validation(whole.faces, "cpu")
     visits = iter(range(99))
 
     def die_in_the_second_epoch(encoder: nn.Module) -> dict[str, float]:
@@ -74,12 +77,12 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(
         return measured(encoder)
 
     with pytest.raises(Killed):
-        Run(faces, tmp_path / "cut.pt", runtime).train(RECIPE, die_in_the_second_epoch)
-    resumed = Run(faces, tmp_path / "cut.pt", runtime)
+        run(tmp_path / "cut.pt").train(RECIPE, die_in_the_second_epoch)
+    resumed = run(tmp_path / "cut.pt")
     assert resumed.train(RECIPE) == history
     assert_equal(resumed.weights(), whole.weights())
 
-    finished = Run(faces, tmp_path / "cut.pt", runtime)  # killed after the last step, before the model was saved
+    finished = run(tmp_path / "cut.pt")  # killed after the last step, before the model was saved
     assert finished.train(RECIPE, pytest.fail) == history
     assert_equal(finished.weights(), whole.weights())
 
