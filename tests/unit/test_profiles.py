@@ -92,7 +92,7 @@ QUALITIES = {
 def test_profiles_lie_one_over_another_the_last_on_top(params: Path, method: str, treatment: str) -> None:
     apply("lfw", "ablation", method, path=params)
     found = load(params)
-    assert found.teach.adopt.contract == "symmetric_rgb"  # of lfw, whose seeds and grid give way
+    assert found.teach.adopt.contract == "symmetric_rgb"  # of lfw, whose grid gives way
     assert found.distill.seeds == (1, 2, 3)
     assert set(found.synthesize.grid) == {"low_resolution", "mask"}
     assert "plain" in found.students[treatment].controls

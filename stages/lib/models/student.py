@@ -109,7 +109,7 @@ class FaceEncoder(nn.Module):
         """
         training = self.training
         self.eval()
-        pooled = self.pool(features[-1])
+        pooled = self.pool(features[-1].float())  # autocast leaves them in half precision
         hidden = F.dropout(pooled.repeat(passes, 1), self.dropout.p)
         raw = cast(Tensor, self.embed(hidden))
         self.train(training)
