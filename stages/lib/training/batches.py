@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -65,11 +66,16 @@ def batch_of(faces: FaceSet, recipe: Recipe, device: str, step: int) -> Batch:
         images=images.float().div_(255),
         labels=torch.from_numpy(faces.labels[chosen.faces]).to(device),
         templates=torch.from_numpy(faces.templates[chosen.faces]).to(device),
-        generator=torch.Generator().manual_seed((recipe.seed << 32) + step),
+        generator=torch.Generator().manual_seed(seed_of(recipe.seed, step, "losses")),
         done=step / (per_epoch * recipe.epochs),
         parses=parses,
         shown=None if faces.shown is None else torch.from_numpy(faces.shown[chosen.rows]).to(device),
     )
+
+
+def seed_of(seed: int, step: int, stream: Literal["losses", "layers"]) -> int:
+    """32 bits, which are all that torch's CPU generator keeps of a seed, mixed of the training run's and the step."""
+    return int(np.random.SeedSequence([seed, step, *stream.encode()]).generate_state(1)[0])
 
 
 def _degraded(

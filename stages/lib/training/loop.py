@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from stages.lib.models.student import FaceEncoder
 from stages.lib.objectives import Batch, Objectives, View
 from stages.lib.runtime import Runtime
-from stages.lib.training.batches import Recipe, batches
+from stages.lib.training.batches import Recipe, batches, seed_of
 from stages.lib.training.data import FaceSet, steps_per_epoch
 
 CHECKPOINT_SECONDS = 20.0
@@ -72,7 +72,7 @@ def train(
     coming = enumerate(batches(faces, recipe, progress.step, runtime.device), progress.step)
     for step, batch in runtime.progress(coming, what, "steps", total=total - progress.step):
         encoder.train()
-        torch.manual_seed((recipe.seed << 32) + (1 << 31) + step)  # of what layers draw themselves, such as dropout
+        torch.manual_seed(seed_of(recipe.seed, step, "layers"))  # of what they draw themselves, such as dropout
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * _schedule(step, total, recipe.warmup)
         losses = _step(encoder, objectives, optimizer, batch)

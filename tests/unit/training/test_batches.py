@@ -10,7 +10,7 @@ import torch
 
 from stages.lib.classes import Label
 from stages.lib.degrade import training_variant
-from stages.lib.training.batches import Recipe, batch_of, batches
+from stages.lib.training.batches import Recipe, batch_of, batches, seed_of
 from stages.lib.training.data import FaceSet, draw
 
 Make = Callable[..., FaceSet]
@@ -29,6 +29,16 @@ def test_batches_made_ahead_are_those_of_their_steps(make_faces: Make) -> None:
         assert batch.done == step / 4
         np.testing.assert_array_equal(batch.templates, faces.templates[batch.faces])
     assert list(batches(faces, recipe, 4, "cpu")) == []
+
+
+def test_losses_and_layers_draw_otherwise_in_every_run_and_step(make_faces: Make) -> None:
+    """Torch's CPU generator keeps 32 bits of a seed, so that a shifted one would be none."""
+    faces, runs = make_faces(count=8), [replace(RECIPE, seed=seed) for seed in (1, 2, 1 << 40)]
+    drawn = [torch.rand(4, generator=batch_of(faces, run, "cpu", step).generator) for run in runs for step in (0, 1)]
+    assert len({tuple(values.tolist()) for values in drawn}) == len(drawn)
+    again = torch.rand(4, generator=batch_of(faces, runs[0], "cpu", 0).generator)
+    assert torch.equal(again, drawn[0])
+    assert seed_of(1, 0, "losses") != seed_of(1, 0, "layers")
 
 
 def test_a_mask_drawn_anew_is_labelled_and_changes_by_epoch(make_faces: Make) -> None:
