@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flows.rows import ALL_CAMERAS, TIME, capture_id
+from stages.lib.codec import picture_suffixes
 from stages.lib.errors import ConfigError
 from stages.lib.sources.tree import RefusedFile, list_files, read_bytes
 
 LAYOUT: Final = "a folder of CAMERA/IMAGE and of Parquet files, or one Parquet file"
 BATCH_BYTES: Final = 2**26  # of encoded images that are held at once
-PICTURES: Final = ("", ".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp")  # a broken one is a capture as well
 ROWS: Final = 32  # of a Parquet file that are read at once
+SUFFIX: Final = re.compile(r"\.[A-Za-z]\w*$")  # the fraction of a second begins with a digit
 STAMP: Final = re.compile(r"(?<!\d)(\d{8}T\d{6}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)([.,]\d+)?(Z|[+-]\d\d(:?\d\d)?)?(?!\d)")
 LANDMARKS: Final = 10
 
@@ -79,20 +79,21 @@ class Finished:
     """An input file that was read to its end, and which one: a camera may use its name again meanwhile."""
 
     file: Path
-    identity: Identity
+    identity: Identity | None
 
-    def remove(self) -> None:
-        """Remove it, unless another run has, or another file has its name by now."""
-        with suppress(FileNotFoundError):
-            if _identity(self.file) == self.identity:
-                self.file.unlink()
+    @property
+    def is_there(self) -> bool:
+        """Whether no other run has taken it away, and no other file has its name by now."""
+        try:
+            return _identity(self.file) == self.identity
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
-class Refused:
-    """An input file that cannot be read, or not to its end, and why."""
+class Refused(Finished):
+    """An input file that cannot be read, or not to its end, and why; `identity` is None where it cannot be seen."""
 
-    file: Path
     reason: str
 
 
@@ -129,10 +130,10 @@ def batches(source: Path, size: int) -> Iterator[Batch]:
     refused: list[Refused] = []
     held = 0
     for item in _items(source):
-        if isinstance(item, Finished):
-            finished.append(item)
-        elif isinstance(item, Refused):
+        if isinstance(item, Refused):
             refused.append(item)
+        elif isinstance(item, Finished):
+            finished.append(item)
         else:
             if captures and (len(captures) == size or held + len(item.image) > BATCH_BYTES):
                 yield Batch(tuple(captures), tuple(finished), tuple(refused))
@@ -158,29 +159,33 @@ def time_in(name: str) -> datetime | None:
 def _items(source: Path) -> Iterator[Capture | Finished | Refused]:
     """Every capture, and after the last of its own each input file, finished or refused."""
     if source.is_file():
-        yield from _read(source, _rows(source))
+        yield from _read(source, partial(_rows, source))
         return
     if not source.is_dir():
         raise ConfigError(f"{source} does not exist; captures come from {LAYOUT}")
     for name in list_files(source):
         path = source / name
         if "/" in name:
-            yield from _read(path, _picture(source, name))
+            yield from _read(path, partial(_picture, source, name))
         elif name.endswith(".parquet"):
-            yield from _read(path, _rows(path))
+            yield from _read(path, partial(_rows, path))
         else:
-            yield Refused(path, f"{path} lies in no camera's folder; captures come from {LAYOUT}")
+            yield from _read(path, partial(_nowhere, path))
 
 
-def _read(path: Path, captures: Iterator[Capture]) -> Iterator[Capture | Finished | Refused]:
+def _read(path: Path, captures: Callable[[Identity], Iterator[Capture]]) -> Iterator[Capture | Finished | Refused]:
     try:
         identity = _identity(path)  # of before it is read: what takes its place later is not what was read
-        yield from captures
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return  # another run has scored it
+    except OSError as error:
+        yield Refused(path, None, f"{path}: {error}; make it readable")
+        return
+    try:
+        yield from captures(identity)
     except ConfigError as error:
         if os.path.lexists(path):  # as above
-            yield Refused(path, str(error))
+            yield Refused(path, identity, str(error))
     else:
         yield Finished(path, identity)
 
@@ -190,19 +195,26 @@ def _identity(path: Path) -> Identity:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _picture(root: Path, name: str) -> Iterator[Capture]:
+def _nowhere(path: Path, _: Identity) -> Iterator[Capture]:
+    raise ConfigError(f"{path} lies in no camera's folder; captures come from {LAYOUT}")
+    yield
+
+
+def _picture(root: Path, name: str, seen: Identity) -> Iterator[Capture]:
     path = root / name
-    if path.suffix.lower() not in PICTURES:
-        raise ConfigError(f"{path} is no picture by its name; captures are {', '.join(filter(None, PICTURES))}")
+    if (suffix := SUFFIX.search(name)) and suffix[0].lower() not in picture_suffixes():
+        raise ConfigError(f"{path} is no picture by its name: {suffix[0]} is none of {sorted(picture_suffixes())}")
     try:
         image = read_bytes(root, name)
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        other = _identity(path) != seen
     except (RefusedFile, OSError) as error:
         raise ConfigError(f"{path}: {error}; remove it, or make it readable") from error
-    yield Capture(name, time_in(path.stem) or changed, name.partition("/")[0], image, path)
+    if not other:  # else its time may be of another picture: it waits for the next run
+        yield Capture(name, time_in(path.stem) or changed, name.partition("/")[0], image, path)
 
 
-def _rows(path: Path) -> Iterator[Capture]:
+def _rows(path: Path, _: Identity) -> Iterator[Capture]:
     try:
         with pq.ParquetFile(path) as file:
             columns = _columns(path, file.schema_arrow)

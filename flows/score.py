@@ -199,10 +199,8 @@ def score_into(
         rows = scorer(new) if new else None
         added = log.append(rows) if rows is not None else 0
         old = f"older than {retention_days} days, which is all that the log keeps"
-        gone = (
-            *batch.refused,
-            *(Refused(one.file, f"{one.file} is {old}") for one in batch.finished if one.file in late),
-        )
+        outlived = [one for one in batch.finished if one.file in late]
+        gone = (*batch.refused, *(Refused(one.file, one.identity, f"{one.file} is {old}") for one in outlived))
         if refused is not None:
             _clear(source, batch.finished, gone, refused)
         done = Scored(
@@ -219,7 +217,7 @@ def score_into(
 
 def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], refused: Path) -> None:
     """Take input files out of the source; another run may have been here, and have done so already."""
-    for path in {one.file for one in gone}:
+    for path in [one.file for one in gone if one.is_there]:
         target = refused / (path.relative_to(source) if source.is_dir() else path.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         while target.exists():  # a camera may use a name again
@@ -227,7 +225,8 @@ def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], 
         with suppress(FileNotFoundError):
             shutil.move(path, target)
     for read in finished:
-        read.remove()
+        if read.is_there:
+            read.file.unlink(missing_ok=True)
 
 
 def _unknown(captures: Sequence[Capture], log: CaptureLog) -> list[Capture]:

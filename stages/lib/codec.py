@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,6 +15,12 @@ ALLOWED = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 MIN_SIDE = 16
 
 Pixels = NDArray[np.uint8]
+
+
+@lru_cache(1)
+def picture_suffixes() -> frozenset[str]:
+    """How the names of files in an allowed format end: `.jpg` and the like."""
+    return frozenset(suffix for suffix, format in Image.registered_extensions().items() if format in ALLOWED)
 
 
 class BadImage(ValueError):

@@ -147,10 +147,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "film.mp4 is no picture by its name" in reasons["film.mp4"]
 
 
-def test_a_file_that_took_the_name_of_one_that_was_read_stays(tmp_path: Path) -> None:
-    first, second = put(tmp_path / "gate" / "1.jpg", b"one"), put(tmp_path / "gate" / "2.jpg", b"two")
+def test_a_file_that_took_the_name_of_one_that_was_read_is_told_from_it(tmp_path: Path) -> None:
+    stays, goes = put(tmp_path / "gate" / "1.jpg", b"one"), put(tmp_path / "gate" / "2.jpg", b"two")
     (batch,) = batches(tmp_path, 128)
-    put(tmp_path / "gate" / ".new", b"new").rename(second)
-    for one in (*batch.finished, *batch.finished):  # another run may have been here
-        one.remove()
-    assert not first.exists() and second.read_bytes() == b"new"
+    put(tmp_path / "gate" / ".new", b"new").rename(stays)
+    assert [one.is_there for one in batch.finished] == [False, True]
+    goes.unlink()  # by another run
+    assert not batch.finished[1].is_there
+
+
+@pytest.mark.parametrize("name", ["20261127T120000.5Z", "1", "1.JPG", "1.jfif", "1.pgm"])
+def test_what_may_be_a_picture_by_its_name_is_a_capture(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "gate" / name)
+    (batch,) = batches(tmp_path, 128)
+    assert len(batch.captures) == 1 and not batch.refused

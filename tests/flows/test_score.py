@@ -256,6 +256,28 @@ def test_what_cannot_be_read_keeps_nothing_waiting_and_is_moved_out_of_the_way(t
     assert {path.name for path in (tmp_path / "refused").iterdir()} == {"b.parquet", "stray.jpg"}
 
 
+def test_a_capture_that_took_a_name_while_its_batch_was_scored_waits_for_the_next_run(tmp_path: Path) -> None:
+    inbox, refused, late = tmp_path / "inbox", tmp_path / "refused", NOON - timedelta(days=9)
+    scored, old = inbox / "gate" / f"{NOON:%Y%m%dT%H%M%SZ}.png", inbox / "gate" / f"{late:%Y%m%dT%H%M%SZ}.png"
+    for path in (scored, old):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(shot(0).image)
+
+    def meanwhile(new: Sequence[Capture]) -> pa.Table:
+        for path in (scored, old):
+            (path.parent / ".new").write_bytes(shot(1).image)
+            (path.parent / ".new").rename(path)
+        return stub(new)
+
+    log = ParquetLog(tmp_path / "log")
+    done = score_into(log, inbox, meanwhile, NOON, 2, refused)
+    assert (done.added, done.late, refused.exists()) == (1, 1, False)
+    assert scored.read_bytes() == old.read_bytes() == shot(1).image
+    done = score_into(log, inbox, stub, NOON, 2, refused)
+    assert (done.added, done.late) == (1, 1)
+    assert not scored.exists() and (refused / "gate" / old.name).is_file()
+
+
 class Killed(BaseException):
     """Stands for a SIGKILL at one point."""
 
