@@ -301,8 +301,8 @@ class Quality(Term):
         "cr_fiqa", "pair", "sdd_fiqa", "ser_fiq", "norm", "teacher_cr_fiqa", "teacher_pair", "teacher_sdd_fiqa"
     ] = Field(
         description="what is learnt of the student's own embeddings: beside the person's other pictures CR-FIQA's "
-        "certainty ratio, LightQNet's label or SDD-FIQA's distance, or of the teacher's of what is shown "
-        "(teach.variants); SER-FIQ's steadiness under the student's dropout; or the norm"
+        "certainty ratio (cr_fiqa), LightQNet's label (pair) or SDD-FIQA's distance (sdd_fiqa), or teacher_* of the "
+        "teacher's of what is shown (teach.variants); steadiness under the student's dropout (ser_fiq); or the norm"
     )
 
 
@@ -329,8 +329,9 @@ class Objectives(Section):
             raise ValueError(
                 "neither identity nor template nor consistency has a weight from the start: nothing tells people apart"
             )
-        if "quality" in self.active() and not self.active().keys() & {"template", "consistency"}:
-            raise ValueError("quality is told beside the teacher's templates: add template or consistency")
+        told = self.active().get("quality", {}).get("technique")
+        if told not in (None, "norm", "ser_fiq") and not self.active().keys() & {"template", "consistency"}:
+            raise ValueError(f"quality by {told} is told beside the teacher's templates: add template or consistency")
         if "alignment" in (terms := self.active()):
             if "quality" not in terms:
                 raise ValueError("alignment passes on what quality has taught: add quality")

@@ -33,21 +33,21 @@ class Objective(Term):
 
     The target is stretched to 0..1 by the mean and spread of recent steps, which become 1/2 and a sixth: that of a
     small student fills little of its range, and a head that told its mean would be right enough. No gradient reaches
-    the embedding through the target. As the student learns, and as faces are degraded, the target follows: the quality
-    is of this model's own embeddings.
+    the embedding through the target. As the student learns, and as faces are degraded, the target follows.
 
     In three techniques the person's other pictures tell it, by their clean templates. The face's own template has no
     say, or a person of one picture would get the best quality of all; such a person takes no part. Nor do centres tell
     it, to which a cosine is the higher the more pictures they are made of. `cr_fiqa` is the certainty ratio (CR-FIQA,
     Boutros et al., CVPR 2023, learnt jointly), of mean cosines in place of those with a trained classifier; `pair` the
     label that LightQNet (Chen et al., IEEE SPL 2021) gives a mated pair of the mean cosine; `sdd_fiqa` the distance of
-    `SDD_COSINES` drawn genuine cosines from as many impostor ones (SDD-FIQA, Ou et al., CVPR 2021; its twelve rounds
-    are the steps here). With `teacher_` before their names they are of what the teacher makes of the face as it is
-    shown, as LightQNet has it: the student then judges faces for another model.
+    `SDD_COSINES` drawn genuine cosines from as many impostor ones (SDD-FIQA, Ou et al., CVPR 2021, which averages
+    twelve such rounds; here each epoch draws one, and the training averages). With `teacher_` before their names they
+    are of what the teacher makes of the face as it is shown, as LightQNet has it: the student then judges faces for
+    another model.
 
     Two ask the student alone: `ser_fiq` how steady its embedding is under `SER_PASSES` draws of dropout in its tail
-    (SER-FIQ, Terhoerst et al., CVPR 2020), so that one pass ships what takes a hundred, and `norm` how long it is,
-    which is free, but which AI-KD can then make hold where the detector errs.
+    (SER-FIQ, Terhoerst et al., CVPR 2020), so that one pass ships an estimate of what takes a hundred, and `norm` how
+    long it is, which is free: for AI-KD to pass on.
     """
 
     @classmethod
@@ -65,21 +65,21 @@ class Objective(Term):
             raise ConfigError("the student was built without the head that tells quality")
         if technique == "ser_fiq" and not task.encoder.dropout.p:
             raise ConfigError("ser_fiq asks how steady an embedding is under dropout: set the student's `dropout`")
-        same_length(task)
         self.technique = technique
         self.score = RunningScore(momentum=0.9)
-        self.others = _others(task.faces)
-        if not self.others.tell:
-            raise ConfigError(
-                "quality is told by a person's other pictures and by other people: nobody to learn from has two faces, "
-                "or there is one person alone"
-            )
+        self.others = None if technique in OF_ITSELF else _others(task.faces)
+        if self.others is not None:
+            same_length(task)
+            if not self.others.tell:
+                raise ConfigError(
+                    "quality is told by a person's other pictures and by other people: nobody to learn from has two "
+                    "faces, or there is one person alone"
+                )
         # of what the teacher makes of unseen faces askew nothing is known
         self._unseen = None if technique in OF_TEACHER else task.unseen.get("val")
 
     def forward(self, view: View, batch: Batch) -> Tensor:
-        alone = self.technique in OF_ITSELF
-        told = slice(None) if alone else self.others.known(batch.labels).nonzero()[:, 0]
+        told = slice(None) if self.others is None else self.others.known(batch.labels).nonzero()[:, 0]
         target = self.target(view, batch)[told]
         if not len(target):
             return view.raw.new_zeros(())
@@ -94,6 +94,7 @@ class Objective(Term):
         if self.technique == "ser_fiq":
             assert view.encoder is not None
             return embedding_robustness(F.normalize(view.encoder.stochastic(view.features, SER_PASSES), dim=2))
+        assert self.others is not None
         unit = F.normalize(view.raw)
         if self.technique in OF_TEACHER:
             assert batch.shown is not None
@@ -112,16 +113,19 @@ class Objective(Term):
         """`val_quality` and `val_quality_askew`: of unseen people, clean and with their landmarks off.
 
         Each is Spearman's correlation of what the student says of a face with the mean cosine of its embedding and the
-        teacher's templates of the person's other pictures. Nothing, where nobody has two, nor `OF_TEACHER`.
+        teacher's templates of the person's other pictures. Nothing of techniques `OF_TEACHER`, where the templates have
+        another length, where nobody has two faces, or there is one person alone.
         """
         faces = self._unseen
-        others = None if faces is None else _others(faces)
-        if faces is None or others is None or not others.tell:
+        if faces is None or faces.templates.shape[1] != encoder.architecture.embedding:
+            return {}
+        others, device = _others(faces), next(encoder.parameters()).device
+        if not others.tell:
             return {}
         templates, labels = torch.from_numpy(faces.templates), torch.from_numpy(faces.labels)
         rows = others.known(labels).nonzero()[:, 0]
         found: dict[str, list[Tensor]] = {"val_quality": [], "val_quality_askew": []}
-        for part, clean in as_seen(faces, rows.numpy(), str(self.others.sums.device)):
+        for part, clean in as_seen(faces, rows.numpy(), str(device)):
             for name, images in zip(found, (clean, _askew(faces, part, clean)), strict=True):
                 raw = encoder(images)
                 worth = others.mean_cosine(F.normalize(raw.float()).cpu(), templates[part], labels[part])

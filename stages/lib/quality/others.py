@@ -32,6 +32,7 @@ class OtherPictures(nn.Module):
         self.register_buffer("sums", class_sums(torch.from_numpy(templates), own, people), persistent=False)
         self.register_buffer("counts", torch.bincount(own, minlength=people), persistent=False)
         self._templates = templates
+        self._count = np.bincount(labels, minlength=people)
         self._order = np.argsort(labels, kind="stable")  # people side by side
         self._start = np.searchsorted(labels[self._order], np.arange(people))
         self._place = np.argsort(self._order, kind="stable") - self._start[labels]  # of a face among its person's
@@ -74,7 +75,7 @@ class OtherPictures(nn.Module):
         """
         face, person = rows.cpu().numpy(), labels.cpu().numpy()
         near, far = torch.rand(2, len(face), count, generator=generator, dtype=torch.float64).numpy()
-        first, own = self._start[person][:, None], self.counts.cpu().numpy()[person][:, None]
+        first, own = self._start[person][:, None], self._count[person][:, None]
         genuine = first + (self._place[face][:, None] + 1 + (near * (own - 1)).astype(np.int64)) % own
         impostor = (first + own + (far * (len(self._order) - own)).astype(np.int64)) % len(self._order)
         return self._cosines(unit, self._order[genuine]), self._cosines(unit, self._order[impostor])

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from stages.lib.models.contract import (
+    OF_TEACHER,
     PRESETS,
     SERVED_INPUT,
     Contract,
@@ -12,8 +15,10 @@ from stages.lib.models.contract import (
     OcclusionContract,
     QualityContract,
     ScoreContract,
+    Technique,
     Threshold,
 )
+from stages.params import Quality
 
 FACES = np.random.default_rng(3).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
 
@@ -94,3 +99,10 @@ def test_outputs_are_those_that_the_contract_explains() -> None:
     for outputs, occlusion in ((seeing.outputs, None), (("embedding", "norm"), seeing.occlusion), (("norm",), None)):
         with pytest.raises(ValidationError, match="the contract explains"):
             Contract(**about, outputs=outputs, occlusion=occlusion)
+
+
+def test_params_offer_the_techniques_that_a_contract_can_name() -> None:
+    """Params write them once more, since they load no library of numbers."""
+    named = get_args(Technique)
+    assert get_args(Quality.model_fields["technique"].annotation) == named
+    assert {technique for technique in named if technique.startswith("teacher_")} == OF_TEACHER
