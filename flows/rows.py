@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from stages.lib.models.contract import SAID as SAID
 from stages.params import COVARIATES as COVARIATES
 
 TIME: Final = pa.timestamp("us", tz="UTC")
 
-SAID: Final = ("norm", "quality", "occlusion")
-"""What the model says of a face beside its embedding; null where it cannot tell."""
 BLOCKS: Final = "q_blocks"
 """What `flows.blocks` measures of the picture as it came."""
 MEASURES: Final = (*COVARIATES, BLOCKS, *SAID)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from stages.lib.deploy.session import SHIPPED, FaceModel
 from stages.lib.drift.price import Price, learn
-from stages.lib.drift.probes import PIXELS, SAID, mated, probes_of
+from stages.lib.drift.probes import PIXELS, mated, probes_of
 from stages.lib.errors import ConfigError
 from stages.lib.folders import new_folder
 from stages.lib.metrics.bootstrap import subject_weights
+from stages.lib.models.contract import SAID
 from stages.lib.quality.calibration import QualityBands, calibrate, save_bands
 from stages.lib.quality.seen import look
 from stages.lib.runtime import Runtime

@@ -285,7 +285,7 @@ def _confront(rivals: tuple[Rival, Rival], aligned: Table, grid: Table, fmr: flo
         _score(pairs, own.embeddings[inside], _probes(own.embeddings, others.embeddings, conditions))
         for own, others in zip(clean, degraded, strict=True)
     )
-    technique = _technique(rivals[0].contract)
+    technique = rivals[0].contract.own_quality
     read = _probes(_reading(clean[0], technique), _reading(degraded[0], technique), conditions)
     quality = np.concatenate([reading[pairs.right[pairs.genuine]] for reading in read])
     return _Trial(pairs, conditions, (champion, challenger), technique, quality)
@@ -310,11 +310,6 @@ def _check(pairs: Pairs, conditions: int, fmr: float) -> None:
             f"no threshold at FMR {target_name(fmr)}: {expected:.3g} impostor pairs of {pairs.subjects} people match "
             f"falsely there, {MIN_FALSE_MATCHES} are needed; judge at a higher rate, or raise synthesize.grid_faces"
         )
-
-
-def _technique(contract: Contract) -> str:
-    """What says how good a face is for this model, as in `quality.seen`."""
-    return "quality" if contract.quality is not None and contract.quality.of_own else "norm"
 
 
 def _reading(said: Inspection, technique: str) -> NDArray[np.float32]:

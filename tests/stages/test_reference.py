@@ -18,6 +18,7 @@ from stages.lib.codec import decode
 from stages.lib.deploy import ask
 from stages.lib.deploy.session import Inspection
 from stages.lib.drift.price import Price
+from stages.lib.models import contract
 from stages.lib.models.contract import QualityContract, Technique, Threshold
 from stages.lib.quality.calibration import load_bands
 from stages.lib.runtime import Runtime
@@ -31,6 +32,7 @@ class Contract:
     version = "seed-1-abc"
     thresholds: ClassVar[dict[str, Threshold]] = {}
     quality: ClassVar[QualityContract | None] = QualityContract(technique="pair")
+    own_quality = contract.Contract.own_quality
 
 
 class MeanColour:

@@ -14,14 +14,13 @@ from stages.lib.deploy.ask import BATCH
 from stages.lib.deploy.session import FaceModel
 from stages.lib.geometry.template import ARCFACE_TEMPLATE
 from stages.lib.metrics.protocol import all_pairs
+from stages.lib.models.contract import SAID
 from stages.lib.quality.covariates import covariates
 from stages.lib.quality.seen import Seen, look
 from stages.lib.report.conditions import grid_of
 from stages.lib.runtime import Runtime
 from stages.lib.table import TEST, Table
 
-SAID: Final = ("norm", "quality", "occlusion")
-"""By the model, as far as it tells them."""
 PIXELS: Final = ("q_sharpness", "q_brightness", "q_contrast", "q_overexposed", "q_underexposed")
 """Covariates that the grid varies."""
 

@@ -18,6 +18,8 @@ Technique = Literal[
 ]
 OF_TEACHER: Final[frozenset[Technique]] = frozenset({"teacher_cr_fiqa", "teacher_pair", "teacher_sdd_fiqa"})
 """Scores of the teacher's embeddings, and not of the model's own."""
+SAID: Final = ("norm", "quality", "occlusion")
+"""What a model may say of a face beside its embedding, by the names of its outputs."""
 
 _TEMPLATE: Final[tuple[Point, ...]] = tuple((float(x), float(y)) for x, y in ARCFACE_TEMPLATE)
 
@@ -143,11 +145,6 @@ class QualityContract(BaseModel):
 
     technique: Technique
 
-    @property
-    def of_own(self) -> bool:
-        """Whether it tells how far this model's own embedding is to be trusted."""
-        return self.technique not in OF_TEACHER
-
 
 class Contract(BaseModel):
     """All that a caller must know to use a model rightly; kept in the model file itself.
@@ -186,6 +183,11 @@ class Contract(BaseModel):
     objectives: tuple[str, ...] = ()
     licence: str
     hashes: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def own_quality(self) -> Literal["quality", "norm"]:
+        """Output that says how far the embedding of a face is to be trusted: the norm, where no other is of its own."""
+        return "norm" if self.quality is None or self.quality.technique in OF_TEACHER else "quality"
 
     @property
     def output_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -60,6 +60,5 @@ def look(table: Table, columns: Sequence[str], model: FaceModel, runtime: Runtim
     said = {"norm": found.norms}
     said |= {} if found.occlusion is None else {"occlusion": found.occlusion.mean(axis=(1, 2))}
     said |= {} if found.quality is None else {"quality": found.quality}
-    told = model.contract.quality
-    technique = "quality" if told is not None and told.of_own else "norm"
-    return Seen(pa.Table.from_batches(rows).to_pandas().assign(**said), found.embeddings, technique)
+    shown = pa.Table.from_batches(rows).to_pandas().assign(**said)
+    return Seen(shown, found.embeddings, model.contract.own_quality)
