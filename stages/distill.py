@@ -120,7 +120,11 @@ def _train(job: Job, seed: int, runtime: Runtime) -> None:
     metrics = {k: v for k, v in history[-1].items() if k.startswith(("val_", "miou_"))}
     folder = job.workspace / "done" / f"seed-{seed}"
     spec = ModelSpec(
-        architecture=encoder.architecture, objectives=tuple(job.objectives), provenance=provenance, metrics=metrics
+        architecture=encoder.architecture,
+        objectives=tuple(job.objectives),
+        licence=job.inputs.licence if "templates" in needs(job.objectives) else "",
+        provenance=provenance,
+        metrics=metrics,
     )
     save_model(folder, encoder.cpu(), spec)
     for file, rows in objectives.artefacts():

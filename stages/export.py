@@ -130,7 +130,7 @@ def _contract(name: str, seed: str, encoder: FaceEncoder, spec: ModelSpec, table
         encoder,
         name,
         version=f"{seed}-{spec.weights_sha256[:12]}",
-        licence=f"of the faces: {', '.join(licences)}; where a teacher took part, its licence holds as well",
+        licence=f"of the faces: {', '.join(licences)}" + (spec.licence and f"; of the teacher: {spec.licence}"),
         objectives=spec.objectives,
         hashes={**spec.provenance, "weights": spec.weights_sha256, "aligned": table.content_id},
     )

@@ -230,6 +230,12 @@ class Adopt(Section):
     )
 
 
+class AdoptTeacher(Adopt):
+    licence: str | None = Field(
+        default=None, description="of the weights, which students inherit; empty: that of a known name"
+    )
+
+
 class TrainTeacher(Schedule):
     backbone: str = Field(description="a timm name")
     output_stride: Stride = Field(description="of the last feature map: 16 leaves 7x7 at 112 pixels")
@@ -240,7 +246,7 @@ class TrainTeacher(Schedule):
 
 class Teach(Section):
     mode: Literal["adopt", "train"] = Field(description="adopt an ONNX model, or train one on the train split")
-    adopt: Adopt
+    adopt: AdoptTeacher
     train: TrainTeacher
     variants: bool = Field(description="templates of the training variants too, which form B and teacher_* ask for")
 

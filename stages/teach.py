@@ -50,14 +50,17 @@ def run(params: Teach, source: Path, variants: Path, teacher: Path, templates: P
     workspace = runtime.scratch / "teach" / key
     if params.mode == "adopt":
         adopt = params.adopt
-        save_adopted(teacher, adopt.model, adopt.contract, runtime.threads, adopt.sha256)
+        about = save_adopted(teacher, adopt.model, adopt.contract, runtime.threads, adopt.sha256, adopt.licence)
+        licence = f"{about.name}: {about.licence}"
         if adopt.sha256 is None and adopt.model not in KNOWN:
             print(f"teach: nothing holds {adopt.model} fast; set teach.adopt.sha256: {sha256_file(Path(adopt.model))}")
     else:
         _train(params.train, aligned, teacher, workspace, runtime)
+        learnt = aligned.read(["licence"], ds.field("split").isin(["train", "val"]))
+        licence = f"trained here, of the faces: {', '.join(sorted(set(learnt['licence'].to_pylist())))}"
     # the model itself is in the key: another file under the same name must not go on with these templates
     key = fingerprint(*(sha256_file(file) for file in sorted(teacher.iterdir())))
-    function = partial(_templates, teacher, runtime.device, runtime.threads)
+    function = partial(_templates, teacher, licence, runtime.device, runtime.threads)
     table = map_shards(faces, templates, function, workspace / f"templates-{key}", runtime, "templates")
     shutil.rmtree(workspace)
     return table
@@ -69,7 +72,7 @@ def _with_variants(aligned: Table, variants: Table) -> Table:
     return replace(aligned, shards=(*aligned.shards, *variants.shards), content_id=content)
 
 
-def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> ShardResult:
+def _templates(teacher: Path, licence: str, device: str, threads: int, shard: pa.Table) -> ShardResult:
     embedder = open_teacher(teacher, device, threads)
     shard = shard.filter(ds.field("split") != "transfer")  # kept for evaluation, which runs the teacher itself
     vectors, lengths = [np.empty((0, embedder.dim), np.float32)], [np.empty(0, np.float32)]
@@ -83,6 +86,7 @@ def _templates(teacher: Path, device: str, threads: int, shard: pa.Table) -> Sha
         "face_id": shard["face_id"],
         "template": pa.FixedSizeListArray.from_arrays(flat, embedder.dim),
         "norm": pa.array(np.concatenate(lengths), pa.float32()),
+        "licence": pa.array([licence] * len(shard), pa.string()),
     }
     return ShardResult(pa.table(columns), reject_rows("teach", []))
 

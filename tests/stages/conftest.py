@@ -18,14 +18,14 @@ DIM = 8
 def trained(tmp_path: Path) -> Callable[..., Path]:
     """Write untrained encoders as if `distill` had: one folder a seed, with the validation error given."""
 
-    def make(errors: dict[int, float]) -> Path:
+    def make(errors: dict[int, float], licence: str = "") -> Path:
         folder = tmp_path / "student"
         for seed, error in errors.items():
             torch.manual_seed(seed)
             encoder = build_encoder("test_efficientnet", DIM, 32)
             encoder(torch.rand(8, 3, 112, 112))
-            spec = ModelSpec(architecture=encoder.architecture, objectives=("identity",), metrics={"val_eer": error})
-            save_model(folder / f"seed-{seed}", encoder.eval(), spec)
+            about = {"objectives": ("identity",), "licence": licence, "metrics": {"val_eer": error}}
+            save_model(folder / f"seed-{seed}", encoder.eval(), ModelSpec(architecture=encoder.architecture, **about))
         return folder
 
     return make

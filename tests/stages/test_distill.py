@@ -61,7 +61,8 @@ def inputs(face_rows: Make, make_table: Make, runtime: Runtime, tmp_path: Path) 
     random = np.random.default_rng(0).normal(size=(rows.num_rows, DIM))
     unit = (random / np.linalg.norm(random, axis=1, keepdims=True)).astype(np.float32)
     vectors = pa.FixedSizeListArray.from_arrays(unit.ravel(), DIM)
-    templates = pa.table({"face_id": rows["face_id"], "template": vectors})
+    licence = pa.array(["big: no trade"] * len(rows))
+    templates = pa.table({"face_id": rows["face_id"], "template": vectors, "licence": licence})
     variants = synthesize.run("variants", wanted, aligned.path, tmp_path / "variants", runtime)
     return Inputs(aligned, variants, make_table(templates, "templates"), JPEG)
 
@@ -98,6 +99,18 @@ def test_what_parses_faces_stays_behind(
     assert all(0.0 <= measured[name] <= 1.0 for name in ("miou_val", "miou_made"))
     shipped = load_file(tmp_path / "parsing" / "seed-1" / WEIGHTS)
     assert shipped.keys() == build_encoder(student.backbone, DIM, student.output_stride).state_dict().keys()
+
+
+def test_a_teachers_licence_goes_with_those_who_learnt_from_it(
+    student: Student, params: Distill, inputs: Inputs, runtime: Runtime, tmp_path: Path
+) -> None:
+    taught = student.objectives.model_copy(update={"template": Template(weight=1.0)})
+    alone = student.objectives.model_copy(update={"template": None})
+    one = params.model_copy(update={"seeds": (1,), "epochs": 1})
+    for objectives, licence in ((taught, "big: no trade"), (alone, "")):
+        learns = student.model_copy(update={"objectives": objectives})
+        distill.run("student", learns, one, inputs, tmp_path / "student", runtime)
+        assert read_spec(tmp_path / "student" / "seed-1").licence == licence
 
 
 def test_a_killed_run_trains_no_seed_twice(

@@ -35,9 +35,10 @@ def test_the_best_seed_ships_and_a_failed_gate_keeps_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     aligned, out = make_table(face_rows()), tmp_path / "exported"
-    students = trained({2: 0.1, 10: 0.3})
+    students = trained({2: 0.1, 10: 0.3}, "big: no trade")
     export.run(PARAMS, "small", students, aligned.path, out, runtime)
     about = json.loads((out / "model.json").read_text())
+    assert about["contract"]["licence"] == "of the faces: CC0-1.0; of the teacher: big: no trade"
     assert about["shipped"] == "seed-2"
     assert sorted(file.name for file in (out / "replicas").iterdir()) == ["seed-10.onnx", "seed-2.onnx"]
     shipped = (out / "model.onnx").read_bytes()

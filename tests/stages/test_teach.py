@@ -49,6 +49,7 @@ def test_a_model_is_adopted(
     aligned = make_table(face_rows(each=1), shards=3)
     table = run(params.teach, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
     assert_templates(table, aligned, tmp_path / "teacher")
+    assert set(table.read(["licence"])["licence"].to_pylist()) == {"sface: Apache-2.0"}
 
 
 def test_a_model_given_by_path_alone_is_told_its_hash(
@@ -61,9 +62,10 @@ def test_a_model_given_by_path_alone_is_told_its_hash(
 ) -> None:
     aligned, file = make_table(face_rows(each=1)), locate("sface")
     for sha256 in (None, sha256_file(file)):
-        adopt = params.teach.adopt.model_copy(update={"model": str(file), "sha256": sha256})
+        adopt = params.teach.adopt.model_copy(update={"model": str(file), "sha256": sha256, "licence": "for play"})
         teach = params.teach.model_copy(update={"adopt": adopt})
-        run(teach, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
+        table = run(teach, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
+        assert set(table.read(["licence"])["licence"].to_pylist()) == {f"{file.name}: for play"}
         hint = f"set teach.adopt.sha256: {sha256_file(file)}\n"
         assert (hint in capsys.readouterr().out) == (sha256 is None)
 
@@ -100,6 +102,7 @@ def test_a_teacher_is_trained(
     settings = params.teach.model_copy(update={"mode": "train", "train": train})
     table = run(settings, aligned.path, NONE, tmp_path / "teacher", tmp_path / "templates", runtime)
     assert_templates(table, aligned, tmp_path / "teacher")
+    assert set(table.read(["licence"])["licence"].to_pylist()) == {"trained here, of the faces: CC0-1.0"}
 
 
 def test_a_known_model_with_anothers_contract_is_refused(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ class ModelSpec(BaseModel):
         parameters: learnable weights; filled in by `save_model`.
         weights_sha256: of the weights file; filled in by `save_model`.
         objectives: that it was trained for, by name.
+        licence: of the teacher whose templates it learnt from; empty: it learnt from none.
         provenance: hashes of data, params and code, by name.
         metrics: what training measured, by name.
     """
@@ -40,6 +41,7 @@ class ModelSpec(BaseModel):
     parameters: int = 0
     weights_sha256: str = ""
     objectives: tuple[str, ...] = ()
+    licence: str = ""
     provenance: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, float] = Field(default_factory=dict)
 

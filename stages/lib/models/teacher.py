@@ -67,20 +67,34 @@ def open_onnx(model: str, contract: str, threads: int, sha256: str | None = None
     return path, AdoptedModel(path, PRESETS[contract], threads), licence
 
 
-def save_adopted(folder: Path, name: str, contract: str, threads: int, sha256: str | None = None) -> AdoptedModel:
-    """Copy an adopted model beside a record of what it is, and open it.
+def save_adopted(
+    folder: Path, name: str, contract: str, threads: int, sha256: str | None = None, licence: str | None = None
+) -> Adopted:
+    """Copy an adopted model beside a record of what it is.
+
+    Args:
+        folder: where to.
+        name: a known one, or the path of an .onnx.
+        contract: name of its input.
+        threads: to open it with.
+        sha256: that the file must have.
+        licence: of its weights; empty: that of a known model.
 
     Raises:
         ConfigError: see `open_onnx`.
     """
-    path, opened, licence = open_onnx(name, contract, threads, sha256)
+    path, opened, known = open_onnx(name, contract, threads, sha256)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, folder / MODEL)
     about = Adopted(
-        name=Path(name).name, input=opened.contract, dim=opened.dim, licence=licence, sha256=sha256_file(path)
+        name=Path(name).name,
+        input=opened.contract,
+        dim=opened.dim,
+        licence=licence or known,
+        sha256=sha256_file(path),
     )
     (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n")
-    return opened
+    return about
 
 
 def open_teacher(folder: Path, device: str, threads: int) -> Embedder:

@@ -21,7 +21,7 @@ Settings = Mapping[str, Mapping[str, Any]]
 
 
 def needs(settings: Settings) -> frozenset[str]:
-    """What the batches must carry for the terms; see `Term.needs`."""
+    """What the terms learn from beside faces and people; see `Term.needs`."""
     return frozenset().union(*(_kind(name).needs(given) for name, given in settings.items()))
 
 

@@ -91,7 +91,7 @@ class Term(nn.Module):
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        """What batches must carry for it beside faces and templates: `parses`, `shown`."""
+        """What it learns from beside faces and people: `templates`, which every batch carries, `parses`, `shown`."""
         return frozenset()
 
     @classmethod

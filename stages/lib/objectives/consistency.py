@@ -24,7 +24,7 @@ class Objective(Term):
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset({"shown"} if settings["form"] == "B" else ())
+        return frozenset({"templates", "shown"} if settings["form"] == "B" else {"templates"})
 
     def __init__(
         self,

@@ -52,7 +52,8 @@ class Objective(Term):
 
     @classmethod
     def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
-        return frozenset({"shown"} if settings["technique"] in OF_TEACHER else ())
+        shown = {"shown"} if settings["technique"] in OF_TEACHER else set()
+        return frozenset(shown if settings["technique"] in OF_ITSELF else shown | {"templates"})
 
     @classmethod
     def says(cls, settings: Mapping[str, Any]) -> Technique:

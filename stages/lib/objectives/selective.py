@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,10 @@ class Objective(Term):
     """
 
     kept: Tensor
+
+    @classmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset({"templates"})
 
     def __init__(self, task: Task, keep: Kind, keep_ratio: float, gamma: float, beta: float) -> None:
         super().__init__()

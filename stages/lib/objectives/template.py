@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from stages.lib.losses.template import template_loss
@@ -10,6 +13,10 @@ from stages.lib.objectives.base import Batch, Task, Term, View, same_length
 
 class Objective(Term):
     """1 - cos to the template (arXiv 2112.05646, written as a cosine)."""
+
+    @classmethod
+    def needs(cls, settings: Mapping[str, Any]) -> frozenset[str]:
+        return frozenset({"templates"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()

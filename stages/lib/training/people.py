@@ -56,6 +56,11 @@ class Inputs:
         """Changes with any of the tables."""
         return fingerprint(self.aligned.content_id, self.variants.content_id, self.templates.content_id)
 
+    @property
+    def licence(self) -> str:
+        """Of the teacher's templates."""
+        return ", ".join(sorted(set(self.templates.read(["licence"])["licence"].to_pylist())))
+
     def unpack(self, needs: frozenset[str], fresh: bool, arrays: Path, runtime: Runtime) -> People:
         """Read the tables into arrays, or take up the arrays of an earlier call.
 

@@ -53,8 +53,8 @@ def test_the_loss_is_the_sum_of_its_parts(task: Task, batch: Batch) -> None:
 
 
 def test_form_b_reads_the_degraded_face_by_the_teacher(task: Task, batch: Batch) -> None:
-    assert needs({"consistency": {"weight": 1.0, **SETTINGS, "form": "B"}}) == {"shown"}
-    assert needs({"consistency": {"weight": 1.0, **SETTINGS}}) == frozenset()
+    assert needs({"consistency": {"weight": 1.0, **SETTINGS, "form": "B"}}) == {"templates", "shown"}
+    assert needs({"consistency": {"weight": 1.0, **SETTINGS}}) == {"templates"}
     raw, term = raw_of(batch), Objective(task, **{**SETTINGS, "form": "B"}).eval()
     found = term(View(raw, []), batch).item()
     assert found == pytest.approx(term.head(raw, batch.labels, batch.shown).item())
