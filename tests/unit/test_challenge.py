@@ -17,7 +17,6 @@ from stages.lib.codec import encode_png
 from stages.lib.deploy.session import Inspection
 from stages.lib.errors import ConfigError
 from stages.lib.metrics.bootstrap import subject_weights
-from stages.lib.models.contract import QualityContract
 from stages.lib.table import Table, conform
 
 PEOPLE, SHOTS, CELLS, FMR = 20, 3, 3, 0.05  # a cell is 0 for clean faces, else the severity of a noise
@@ -30,7 +29,7 @@ class Stub:
     """
 
     def __init__(self, version: str, off: Sequence[float], seed: int = 0) -> None:
-        self.contract: Any = SimpleNamespace(version=version, quality=QualityContract(technique="pair"))
+        self.contract: Any = SimpleNamespace(version=version, own_quality="quality")
         self.off, self.seed = off, seed
 
     def inspect(self, faces: np.ndarray) -> Inspection:

@@ -106,3 +106,18 @@ def test_params_offer_the_techniques_that_a_contract_can_name() -> None:
     named = get_args(Technique)
     assert get_args(Quality.model_fields["technique"].annotation) == named
     assert {technique for technique in named if technique.startswith("teacher_")} == OF_TEACHER
+
+
+@pytest.mark.parametrize(("technique", "told"), [("ser_fiq", "quality"), ("teacher_pair", "norm"), (None, "norm")])
+def test_the_norm_tells_where_no_other_output_is_of_the_models_own(technique: Technique | None, told: str) -> None:
+    outputs = ("embedding", "norm", "quality") if technique else ("embedding", "norm")
+    contract = Contract(
+        name="student",
+        version="1",
+        input=SERVED_INPUT,
+        score=ScoreContract(dim=8),
+        outputs=outputs,
+        quality=technique and QualityContract(technique=technique),
+        licence="MIT",
+    )
+    assert contract.own_quality == told
