@@ -369,6 +369,13 @@ class Student(Section):
             raise ValueError("a control is named twice")
         return controls
 
+    @model_validator(mode="after")
+    def _who_is_asked_again_has_dropout(self) -> Student:
+        told = self.objectives.active().get("quality", {}).get("technique")
+        if told == "ser_fiq" and not self.dropout:
+            raise ValueError("ser_fiq asks how steady an embedding is under dropout: set dropout")
+        return self
+
     def network(self) -> dict[str, Any]:
         """What `build_encoder` is to build: the same for a student and its controls."""
         return self.model_dump(include={"backbone", "output_stride", "embedding", "dropout"})
@@ -454,14 +461,6 @@ class Params(Section):
                         f"students.{name}: {what} asks the teacher about the training variants: set "
                         "teach.variants to true and distill.fresh to false"
                     )
-        return self
-
-    @model_validator(mode="after")
-    def _who_is_asked_again_has_dropout(self) -> Params:
-        for name, student in self.students.items():
-            told = student.objectives.active().get("quality", {}).get("technique")
-            if told == "ser_fiq" and not student.dropout:
-                raise ValueError(f"students.{name}: ser_fiq asks how steady an embedding is under dropout: set dropout")
         return self
 
     @model_validator(mode="after")
