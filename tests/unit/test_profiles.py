@@ -75,15 +75,9 @@ def test_a_profile_that_does_not_fit_leaves_the_file_alone(params: Path) -> None
     assert [file.name for file in params.parent.iterdir()] == ["params.yaml"]
 
 
-METHODS = {
-    "mask": "mask",
-    "pose": "pose",
-    "selective": "lowres_selective",
-    "consistency": "lowres_consistent",
-    "consistency-forms": "form_b",
-}
+METHODS = {"mask": "mask", "pose": "pose", "lowres": "lowres_consistent"}
 QUALITIES = {
-    "quality": ("aikd", ("graded", "in_place", "no_feature")),
+    "quality": ("cr_fiqa_aikd", ("cr_fiqa", "in_place", "no_feature")),
     "quality-net": ("pair_aikd", ("pair", "pair_in_place", "pair_no_feature")),
 }
 
