@@ -194,7 +194,8 @@ def sample_shot(identity: Identity, number: int, ranges: Ranges, **fixed: Unpack
     """
     if unknown := set(fixed) - set(Fixed.__annotations__):
         raise ValueError(f"no factor of a shot: {', '.join(sorted(unknown))}")
-    root = np.random.default_rng([identity.seed, identity.number, number])
+    # number 0 would pad to the key of the person, and draw what the person was drawn of
+    root = np.random.default_rng([identity.seed, identity.number, number + 1])
     turned, face, worn, covered, lit, taken, pixels = root.spawn(7)
     pose = fixed.get("pose") or _pose(turned, ranges)
     drawn, strength, rest = _expression(face, ranges.expressive), face.uniform(0.5, 1.0), resting(face)

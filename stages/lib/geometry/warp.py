@@ -85,7 +85,7 @@ def _region(
     if region.size and shrink > _ALIAS_FREE:
         extent = high - low
         size = np.maximum(1, np.rint(extent / shrink)).astype(int)
-        kernel = cv2.INTER_NEAREST if classes else cv2.INTER_AREA
+        kernel = cv2.INTER_NEAREST_EXACT if classes else cv2.INTER_AREA
         region = cv2.resize(region, size.tolist(), interpolation=kernel).astype(np.uint8, copy=False)
         ratio = extent / size
     # Pixel centres sit at whole numbers: region pixel p came from image pixel low + (p + 1/2) * ratio - 1/2.

@@ -136,7 +136,7 @@ def rank_correlation(mated: Floats, quality: Floats, subject: Ints, weights: Int
 
 
 def error_versus_discard_refitted(
-    mated: Floats, quality: Floats, impostor: Floats, impostor_quality: Floats, fmr: float
+    mated: Floats, quality: Floats, impostor: Floats, impostor_quality: Floats, fmr: float, drawn_of: float = 1.0
 ) -> tuple[DiscardCurve, NDArray[np.float64]]:
     """Variant B: at each of `PAPER_FRACTIONS` the threshold is set anew on the impostor pairs that are left.
 
@@ -148,6 +148,7 @@ def error_versus_discard_refitted(
         impostor: (I,) scores of impostor pairs.
         impostor_quality: (I,) of each.
         fmr: the share of impostor pairs that the threshold lets through, in [0, 1); a score above it matches.
+        drawn_of: how many impostor pairs each one stands for, where they are a sample and mated pairs are none.
 
     Returns:
         The curve as far as pairs of both kinds are left (beyond, it has no meaning), and the threshold at each point.
@@ -159,12 +160,14 @@ def error_versus_discard_refitted(
     _check(impostor, impostor_quality)
     if not 0.0 <= fmr < 1.0:
         raise ValueError(f"fmr is {fmr}: give a share of at least 0 and below 1")
-    ranked = np.sort(np.concatenate([quality, impostor_quality]))
+    every = np.concatenate([quality, impostor_quality])
+    ranking = np.argsort(every)
+    gone = np.cumsum(np.repeat([1.0, drawn_of], [len(quality), len(impostor_quality)])[ranking])
     order = np.argsort(-impostor)  # once: those that are left stay in this order
     likest, quality_of_likest = impostor[order], impostor_quality[order]
     points = []
     for fraction in PAPER_FRACTIONS:
-        worst_kept = ranked[int(fraction * len(ranked) + 1e-9)]
+        worst_kept = every[ranking[np.searchsorted(gone, fraction * gone[-1] + 1e-9, side="right")]]
         own, other = mated[quality >= worst_kept], likest[quality_of_likest >= worst_kept]
         if not (len(own) and len(other)):
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -120,8 +120,7 @@ def measure_discard(
         cells = [cell for _, cell in members]
         qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
         of_technique = {
-            t: error_versus_discard(pairs.scores[pairs.mated], quality[pairs.mated], threshold)
-            for t, quality in qualities.items()
+            t: _curve(pairs, quality, len({name for name, _ in members})) for t, quality in qualities.items()
         }
         found[group] = _worth(pairs, qualities, of_technique, trial)
         curves += [Discard(technique, group, curve) for technique, curve in of_technique.items()]
@@ -130,20 +129,40 @@ def measure_discard(
 
 @dataclass(frozen=True)
 class Pairs:
-    """Of a group: (P,) scores, whether each pair is mated, whose each of the M mated ones is, the threshold that these
-    must reach, and the false match rate that it is set at."""
+    """Of a group, condition after condition.
+
+    Attributes:
+        scores: (P,) of all conditions.
+        mated: (P,) whether each pair is mated.
+        subject: (M,) whose each mated pair is.
+        repeats: conditions.
+        drawn_of: impostor pairs that there are, for each one that was drawn.
+        threshold: that scores must reach.
+        fmr: false match rate that it is set at.
+    """
 
     scores: NDArray[np.float64]
     mated: NDArray[np.bool_]
     subject: NDArray[np.int64]
+    repeats: int
+    drawn_of: float
     threshold: float
     fmr: float
 
 
 def _pairs(scores: Sequence[NDArray[np.float32]], trial: Trial, set_at: tuple[float, float]) -> Pairs:
-    genuine, repeats = trial.protocol.genuine, len(scores)
+    genuine, repeats, faces = trial.protocol.genuine, len(scores), len(trial.subject)
     subject = np.tile(trial.subject[trial.protocol.left[genuine]], repeats)
-    return Pairs(np.concatenate(scores).astype(np.float64), np.tile(genuine, repeats), subject, *set_at)
+    impostors = faces * (faces - 1) / 2 - genuine.sum()  # no mated pair is left out
+    pooled = np.concatenate(scores).astype(np.float64)
+    return Pairs(pooled, np.tile(genuine, repeats), subject, repeats, impostors / (~genuine).sum(), *set_at)
+
+
+def _curve(pairs: Pairs, quality: NDArray[np.float64], distinct: int) -> DiscardCurve:
+    """A miss is one miss, however many of the cells tell the quality of its faces: `distinct` is theirs whose scores
+    differ."""
+    curve = error_versus_discard(pairs.scores[pairs.mated], quality[pairs.mated], pairs.threshold)
+    return replace(curve, misses=curve.misses * distinct // pairs.repeats)
 
 
 def _worth(
@@ -165,7 +184,7 @@ def _worth(
         whole, correlations = rank_correlation(mated, own, *drawn)
         values[f"{technique}_correlation"], replicates[f"{technique}_correlation"] = whole, correlations
         impostors = (pairs.scores[~pairs.mated], quality[~pairs.mated])
-        refitted, _ = error_versus_discard_refitted(mated, own, *impostors, pairs.fmr)
+        refitted, _ = error_versus_discard_refitted(mated, own, *impostors, pairs.fmr, pairs.drawn_of)
         told = refitted.discarded[-1] > REFITTED - 0.05 - 1e-9  # its last step reaches the limit
         values[f"{technique}_{NPAUC_REFITTED}"] = refitted.normalised_area(REFITTED) if told else math.nan
     for other in (t for t in qualities if "quality" in qualities and t != "quality"):

@@ -44,7 +44,7 @@ OPERATORS: Final = {
     "misalignment": "landmarks off by 2, 4, 7, 10 pixels, so the face sits askew in its frame",
     "wrong_landmarker": "five points of another convention: the nose at its base, the inner corners of the eyes, the "
     "outer ones; all five 8 pixels aside",
-    "box_only": "cut out by a detector's box alone, the head rolled by up to 4, 20, 40 degrees",
+    "box_only": "cut out by a detector's box alone, the head rolled by 4, 20, 40 degrees",
 }
 """What each operator stands for, severity by severity from 1; pixels are of the 112x112 face."""
 

@@ -120,7 +120,7 @@ def select(templates: Floats, labels: Ints, settings: SelectionSettings) -> Sele
     index = np.unique(labels, return_inverse=True)[1]
     edges = csr_array((len(labels), len(labels)), dtype=np.float32)
     if settings.kind == "random":
-        score = (np.random.default_rng(settings.seed).permutation(len(labels)) + 0.5) / len(labels)
+        score = (np.random.default_rng([settings.seed, *b"kept"]).permutation(len(labels)) + 0.5) / len(labels)
     else:
         score = unary_score(templates, index, settings)
     if settings.kind == "graph":

@@ -75,6 +75,16 @@ def test_ranges_do_not_move_other_factors() -> None:
     assert other.expression == usual.expression and other.background == usual.background
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_shot_follows_from_who_the_person_is(number: int) -> None:
+    people = [sample_identity(Targets((), ()), 1, place) for place in range(800)]
+    poses = [sample_shot(person, number, RANGES).pose for person in people]
+    male = [person.male for person in people]
+    for angle in ("yaw", "pitch", "roll"):
+        found = np.corrcoef(male, [getattr(pose, angle) for pose in poses])[0, 1]
+        assert abs(found) < 4 / math.sqrt(len(people)), angle  # of independent draws, four standard errors
+
+
 def test_darker_skin_gets_a_longer_exposure() -> None:
     def exposure(tone: float) -> float:
         person: Identity = replace(PERSON, skin=replace(PERSON.skin, tone=(tone, tone, tone)))

@@ -60,6 +60,14 @@ def test_a_great_reduction_averages_and_stays_in_place() -> None:
     assert np.abs(face.astype(int) - expected.astype(int)).mean() < 0.6
 
 
+def test_classes_are_shrunk_onto_the_pixels_that_they_name() -> None:
+    matrices = np.stack([placed(3.5 + place / 20, 0, 350 + place / 7, 350) for place in range(20)])
+    half = np.repeat((np.arange(700) >= 350)[None, :, None], 700, axis=0).astype(np.uint8)
+    seen = warp([255 * half] * 20, matrices, "cpu")[:, 56, :, 0] / 255
+    named = warp([half] * 20, matrices, "cpu", classes=True)[:, 56, :, 0]
+    assert (seen.sum(axis=1) - named.sum(axis=1)).mean() == pytest.approx(0, abs=0.15)  # template pixels
+
+
 def test_a_face_has_the_same_bytes_alone_and_in_any_batch() -> None:
     images = [scene(60 + 17 * k, 90 + 23 * (k % 5), seed=k) for k in range(40)]
     matrices = np.stack([placed(0.2 + 0.07 * k, 9.0 * k, 45, 40) for k in range(40)])

@@ -46,7 +46,7 @@ def test_the_loss_is_the_sum_of_its_parts(task: Task, batch: Batch) -> None:
     weights = class_weights(templates, torch.from_numpy(task.faces.labels), 6)
     head = ConsistencyHead(weights, "A", 16.0, 0.4, warmup=task.steps)
     queue = templates[other_rows(12, batch.faces, 5, torch.Generator().manual_seed(9))]
-    expected = head(raw, batch.labels, batch.templates) + 0.5 * soft_loss(raw, batch.templates, weights)
+    expected = head(raw, batch.labels, batch.templates) + 0.5 * soft_loss(raw, batch.templates, weights, scale=16.0)
     expected = expected + 2.0 * relation_loss(raw, batch.templates, queue)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
     assert list(term.parameters()) == []  # the teacher's classes are frozen
@@ -74,5 +74,10 @@ def test_trainable_classes_start_at_the_teachers_and_learn(task: Task, batch: Ba
         soft.head.weights.mul_(torch.linspace(0.3, 3.0, 6)[:, None])  # as an optimizer leaves them
     assert soft(View(raw, []), batch).item() == pytest.approx(before, rel=1e-5)
     assert still(View(raw, []), batch).item() == pytest.approx(before, rel=1e-5)
+    with torch.no_grad():
+        soft.head.weights.copy_(soft.head.weights.flip(0))  # as if it had learnt otherwise
+    classified = [term.head(raw, batch.labels, batch.templates).item() for term in (soft, still)]
+    assert classified[0] != pytest.approx(classified[1])
+    assert soft(View(raw, []), batch).item() - classified[0] == pytest.approx(before - classified[1], rel=1e-4)
     with pytest.raises(ConfigError, match="set the student's `embedding`"):
         Objective(replace(task, encoder=student(DIM + 1)), **SETTINGS)
