@@ -202,7 +202,7 @@ class ParquetLog:
         return removed
 
     def _append(self, midnight: datetime, rows: pa.Table) -> int:
-        day = _Day(self.folder / f"day={midnight:%Y-%m-%d}")
+        day = _Day(self.folder / f"day={midnight.date().isoformat()}")
         with _alone(day):
             new = rows.take(_first_of_each(rows["capture_id"]))
             first, last = _reach(new)

@@ -74,7 +74,8 @@ class SqlLog:
             address = address.set(drivername=_DRIVER)
         waits = {"timeout": SQLITE_SECONDS} if kind == "sqlite" else {}
         try:
-            self._engine = sa.create_engine(address, connect_args=waits, pool_pre_ping=True)
+            # an error names no parameters: logs hold no row of anybody
+            self._engine = sa.create_engine(address, connect_args=waits, pool_pre_ping=True, hide_parameters=True)
         except ModuleNotFoundError as error:
             raise ConfigError(f"{self._shown}: {error}; `uv sync --extra postgres` installs psycopg") from error
         self._insert = _INSERT[kind](CAPTURES_TABLE).on_conflict_do_nothing(index_elements=["capture_id"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from logging import Logger, LoggerAdapter
 from typing import Final
+from uuid import NAMESPACE_URL, uuid5
 
 import httpx
 
@@ -41,9 +43,10 @@ def to_webhook(url: str) -> Send:
 def to_event() -> Send:
     """A channel: the Prefect event that `retrain` waits for; an alarm that is over asks for nothing any more.
 
-    A server that lives as long as one run forgets what it hears: without a lasting one the event stays owed.
+    It is posted, and not left to Prefect's own queue, which says nothing of an event that it loses. A server that lives
+    as long as one run forgets what it hears: without a lasting one the event stays owed.
     """
-    from prefect.events import emit_event
+    from prefect.client.orchestration import get_client
     from prefect.settings import get_current_settings
 
     def send(alarm: Alarm) -> None:
@@ -51,10 +54,12 @@ def to_event() -> Send:
             return
         if get_current_settings().api.url is None:
             raise TransientError("no server listens: it is sent by the next run that has one")
-        emit_event(
-            event="face-quality.drift.detected",
-            resource={"prefect.resource.id": f"face-quality.camera.{alarm.camera}"},
-            payload={
+        event = {
+            "id": str(uuid5(NAMESPACE_URL, f"face-quality.alarm.{alarm.id}")),  # sent again, it is the same event
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": "face-quality.drift.detected",
+            "resource": {"prefect.resource.id": f"face-quality.camera.{alarm.camera}"},
+            "payload": {
                 "id": alarm.id,
                 "camera": alarm.camera,
                 "column": alarm.causes[0].column if alarm.causes else None,
@@ -62,6 +67,11 @@ def to_event() -> Send:
                 "fnmr_change": alarm.fnmr_change.value if alarm.fnmr_change else None,
                 "words": alarm.words,
             },
-        )
+        }
+        try:
+            with get_client(sync_client=True) as client:
+                client.request("POST", "/events", json=[event])
+        except (httpx.HTTPError, RuntimeError) as error:  # the latter: no server answers
+            raise TransientError(f"Prefect's server did not take it: {type(error).__name__}") from error
 
     return send

@@ -35,6 +35,8 @@ from stages.lib.folders import new_folder
 
 PROJECT: Final = "face quality"
 PROJECT_ID: Final = uuid5(NAMESPACE_URL, PROJECT)
+SHOWN: Final = 400
+"""Newest windows that are drawn: the workspace is made anew whenever one was measured."""
 RAW_WINDOWS: Final = 3
 """Newest windows of which Evidently reads the captures itself: each costs about a second a camera."""
 SAMPLE: Final = 500  # captures of a window that it reads
@@ -96,6 +98,7 @@ def write_workspace(
         How many snapshots it holds.
     """
     measured = rows.to_pandas()
+    measured = measured[measured["window"].isin(sorted(set(measured["window"]))[-SHOWN:])]
     table = _with_multiples(measured).sort_values(["window", "camera"], kind="stable")
     windows = sorted(set(table["window"]))
     known = references or {}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from flows.alerts import Alarm, Cause, Price, alarm_id, sentence
 from flows.drift_store import DriftStore
-from flows.rows import ALL_CAMERAS, QUANTILES, Row
+from flows.rows import ALL_CAMERAS, QUANTILES, RULE, Row
 from flows.settings import WatchSettings
 from stages.lib.drift.verdict import Finding, causes, episodes
+
+RECENT: Final = timedelta(days=30)
+"""A camera that took nothing for so long is no stream any more, and what was said of it last is over."""
 
 
 def alarms_of(store: DriftStore, settings: WatchSettings, fmr: str | None) -> list[Alarm]:
@@ -20,23 +23,34 @@ def alarms_of(store: DriftStore, settings: WatchSettings, fmr: str | None) -> li
     All cameras together raise one only while no camera is in alarm: else it is the same story.
     """
     verdicts = store.read(hours=settings.hours, metric="p_min").sort_by([("window", "ascending")]).to_pylist()
+    for name in RULE:  # windows that an older version judged do not say it
+        told = store.read(hours=settings.hours, metric=name).to_pylist()
+        stated = {(row["window"], row["camera"]): int(row["value"]) for row in told}
+        for row in verdicts:
+            row[name] = stated.get((row["window"], row["camera"]), getattr(settings, name))
+    if not verdicts:
+        return []
+    newest = verdicts[-1]["window"]
     by_camera: dict[str, list[Row]] = {}
     for row in verdicts:
         by_camera.setdefault(row["camera"], []).append(row)
     together = by_camera.pop(ALL_CAMERAS, [])
-    found = [
-        alarm for camera in sorted(by_camera) for alarm in _alarms(store, settings, fmr, camera, by_camera[camera])
-    ]
-    for alarm in _alarms(store, settings, fmr, ALL_CAMERAS, together):
+    found: list[Alarm] = []
+    for camera in sorted(by_camera):
+        found += _alarms(store, settings, fmr, camera, by_camera[camera], newest)
+    for alarm in _alarms(store, settings, fmr, ALL_CAMERAS, together, newest):
         if not any(one.raised <= alarm.raised and (one.ended is None or alarm.raised < one.ended) for one in found):
             found.append(alarm)
     return sorted(found, key=lambda alarm: (alarm.raised, alarm.camera))
 
 
 def _alarms(
-    store: DriftStore, settings: WatchSettings, fmr: str | None, camera: str, verdicts: Sequence[Row]
+    store: DriftStore, settings: WatchSettings, fmr: str | None, camera: str, verdicts: Sequence[Row], newest: datetime
 ) -> Iterator[Alarm]:
-    for episode in episodes([row["breach"] for row in verdicts], settings.k, settings.n):
+    rules = [(row["k"], row["n"]) for row in verdicts]
+    for episode in episodes([row["breach"] for row in verdicts], rules):
+        gone = newest - verdicts[-1]["window"] >= RECENT
+        ended = len(verdicts) - 1 if episode.ended is None and gone else episode.ended
         breaching = [row["window"] for row in verdicts[episode.since : episode.raised + 1] if row["breach"]]
         since, raised = breaching[0], breaching[-1]
         rows = store.read(since, raised + timedelta(hours=settings.hours), settings.hours, camera=camera).to_pylist()
@@ -51,7 +65,7 @@ def _alarms(
             causes=found,
             fnmr_change=price,
             model=by_window[-1][0]["model"],
-            ended=None if episode.ended is None else verdicts[episode.ended]["window"].astimezone(UTC),
+            ended=None if ended is None else verdicts[ended]["window"].astimezone(UTC),
             words=sentence(camera, found, since, settings.hours, price, fmr),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ import pyarrow.parquet as pq
 from flows.rows import ALL_CAMERAS, TIME, capture_id
 from stages.lib.codec import picture_suffixes
 from stages.lib.errors import ConfigError
-from stages.lib.sources.tree import RefusedFile, list_files, read_bytes
+from stages.lib.sources.base import MAX_IMAGE_BYTES
+from stages.lib.sources.tree import RefusedFile, read_bytes
 
 LAYOUT: Final = "a folder of CAMERA/IMAGE and of Parquet files, or one Parquet file"
 BATCH_BYTES: Final = 2**26  # of encoded images that are held at once
@@ -25,13 +27,15 @@ ROWS: Final = 32  # of a Parquet file that are read at once
 SUFFIX: Final = re.compile(r"\.[A-Za-z]\w*$")  # the fraction of a second begins with a digit
 STAMP: Final = re.compile(r"(?<!\d)(\d{8}T\d{6}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)([.,]\d+)?(Z|[+-]\d\d(:?\d\d)?)?(?!\d)")
 LANDMARKS: Final = 10
+FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""No camera took a picture before; a clock that was never set says so."""
 
 _TYPES: Final = {
     "image": (pa.types.is_binary, pa.types.is_large_binary),
     "time": (pa.types.is_timestamp,),
     "camera": (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary),
 }
-_OPTIONAL: Final = ("landmarks", "subject_id")
+_OPTIONAL: Final = {"landmarks": pa.list_(pa.float64()), "subject_id": pa.string()}
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,15 @@ class Capture:
     def __post_init__(self) -> None:
         if self.camera in ("", ALL_CAMERAS):
             raise ConfigError(f"{self.name}: a camera may not be called {self.camera!r}; give it a name")
+        for name in (self.camera, self.claimed or "-"):
+            if not name.isprintable():  # no database takes all of them
+                raise ConfigError(f"{self.name}: {name!r} holds letters that cannot be shown; rename it")
         if self.time.tzinfo is None:
             raise ConfigError(f"{self.name}: the time {self.time} has no zone; give one, such as UTC")
+        if self.time < FIRST:
+            raise ConfigError(f"{self.name}: the time {self.time} is before {FIRST.year}; set the camera's clock")
+        if len(self.image) > MAX_IMAGE_BYTES:
+            raise ConfigError(f"{self.name}: the picture is larger than {MAX_IMAGE_BYTES // 2**20} MiB")
         if self.landmarks is not None and len(self.landmarks) != LANDMARKS:
             raise ConfigError(f"{self.name}: {len(self.landmarks)} numbers are no landmarks; give {LANDMARKS}")
 
@@ -120,7 +131,7 @@ def batches(source: Path, size: int) -> Iterator[Batch]:
     it likes `landmarks` (10 numbers) and `subject_id` (whom the person claims to be).
 
     A file that cannot be read, or is not laid out like this, is refused and keeps no other one waiting; what was read
-    of it before counts.
+    of it before counts. So is a folder that cannot be listed.
 
     Raises:
         ConfigError: the source does not exist.
@@ -159,11 +170,14 @@ def time_in(name: str) -> datetime | None:
 def _items(source: Path) -> Iterator[Capture | Finished | Refused]:
     """Every capture, and after the last of its own each input file, finished or refused."""
     if source.is_file():
-        yield from _read(source, partial(_rows, source))
+        yield from _read(source, partial(_rows, source.resolve()))
         return
     if not source.is_dir():
         raise ConfigError(f"{source} does not exist; captures come from {LAYOUT}")
-    for name in list_files(source):
+    for name in _names(source):
+        if isinstance(name, Refused):
+            yield name
+            continue
         path = source / name
         if "/" in name:
             yield from _read(path, partial(_picture, source, name))
@@ -171,6 +185,25 @@ def _items(source: Path) -> Iterator[Capture | Finished | Refused]:
             yield from _read(path, partial(_rows, path))
         else:
             yield from _read(path, partial(_nowhere, path))
+
+
+def _names(root: Path, folder: str = "") -> Iterator[str | Refused]:
+    """Every file below a folder, as a path relative to the root; links to folders are files, and never entered."""
+    try:
+        with os.scandir(root / folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return  # removed meanwhile
+    except OSError as error:
+        yield Refused(root / folder, None, f"{root / folder} cannot be listed ({error.strerror}); make it readable")
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _names(root, f"{folder}{entry.name}/")
+        else:
+            yield f"{folder}{entry.name}"
 
 
 def _read(path: Path, captures: Callable[[Identity], Iterator[Capture]]) -> Iterator[Capture | Finished | Refused]:
@@ -208,22 +241,24 @@ def _picture(root: Path, name: str, seen: Identity) -> Iterator[Capture]:
         image = read_bytes(root, name)
         changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         other = _identity(path) != seen
-    except (RefusedFile, OSError) as error:
+    except (RefusedFile, OSError, ValueError) as error:  # the last: of a time that no clock shows
         raise ConfigError(f"{path}: {error}; remove it, or make it readable") from error
     if not other:  # else its time may be of another picture: it waits for the next run
         yield Capture(name, time_in(path.stem) or changed, name.partition("/")[0], image, path)
 
 
 def _rows(path: Path, _: Identity) -> Iterator[Capture]:
+    if path.is_symlink() or not path.is_file():  # opening a pipe would wait for ever
+        raise ConfigError(f"{path} is no plain file; put the Parquet file itself there")
     try:
         with pq.ParquetFile(path) as file:
             columns = _columns(path, file.schema_arrow)
             row = 0
             for batch in file.iter_batches(ROWS, columns=columns):
-                for values in _utc(batch).to_pylist():
+                for values in _typed(batch).to_pylist():
                     yield _capture(f"{path.name}:{row}", path, values)
                     row += 1
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:  # Arrow checks neither text nor times
         raise ConfigError(f"{path} cannot be read as Parquet ({error}); write it again") from error
 
 
@@ -236,9 +271,13 @@ def _columns(path: Path, schema: pa.Schema) -> list[str]:
     return [*_TYPES, *(name for name in _OPTIONAL if name in schema.names)]
 
 
-def _utc(batch: pa.RecordBatch) -> pa.RecordBatch:
-    time = batch["time"].cast(TIME, safe=False)  # nanoseconds are cut off
-    return batch.set_column(batch.schema.get_field_index("time"), "time", time)
+def _typed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same rows, of the types that a capture has."""
+    typed = batch.set_column(batch.schema.get_field_index("time"), "time", batch["time"].cast(TIME, safe=False))
+    for name, kind in {"camera": pa.string(), **_OPTIONAL}.items():  # of times, nanoseconds were cut off
+        if name in typed.schema.names:
+            typed = typed.set_column(typed.schema.get_field_index(name), name, typed[name].cast(kind))
+    return typed
 
 
 def _capture(name: str, path: Path, values: dict[str, Any]) -> Capture:
@@ -252,6 +291,6 @@ def _capture(name: str, path: Path, values: dict[str, Any]) -> Capture:
         values["camera"],
         values["image"],
         path,
-        None if points is None else tuple(points),
-        None if claimed is None else str(claimed),
+        None if points is None else tuple(math.nan if point is None else point for point in points),
+        claimed,
     )

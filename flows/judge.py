@@ -17,7 +17,7 @@ from flows.baselines import References
 from flows.captures import CaptureLog
 from flows.drift_store import DriftStore
 from flows.home import Home
-from flows.rows import ALL_CAMERAS, DRIFT, QUANTILES, SAID, Row
+from flows.rows import ALL_CAMERAS, DRIFT, QUANTILES, RULE, SAID, Row
 from flows.settings import WatchSettings
 from flows.window import Window, read_windows
 from stages.lib.drift.calibration import Bounds, calibrate, design_effect
@@ -151,6 +151,7 @@ class Judge:
         if chances:
             p_min = min(1.0, *chances)
             judged.append({"column": "", "metric": "p_min", "value": p_min, "bound": alpha, "breach": p_min <= alpha})
+            judged += [{"column": "", "metric": name, "value": float(getattr(settings, name))} for name in RULE]
         told = [
             {"column": "", "metric": "captures", "value": float(captures)},
             *share,

@@ -19,13 +19,12 @@ from flows.baselines import References
 from flows.captures import CaptureLog, window_of
 from flows.channels import to_event, to_log, to_webhook
 from flows.drift_store import DriftStore
-from flows.episodes import alarms_of
+from flows.episodes import RECENT, alarms_of
 from flows.home import Home
 from flows.judge import Judge
 from flows.rows import Row
 from flows.settings import WatchSettings
 
-RECENT: Final = timedelta(days=30)  # a camera that took nothing for so long is no stream any more
 NEWEST: Final = 30  # windows in the artifact
 
 

@@ -184,7 +184,7 @@ def retrain_once(
         release = releases.of(attempt.id)
         if release is None:
             release = _challenge(home, releases, root, attempt, build, judged)
-        _settle(home, releases, root, release)
+        release = _settle(home, releases, root, release)
         _write(home, attempt.model_copy(update={"ended": datetime.now(UTC), "release": release.number}))
         shutil.rmtree(home.challengers / attempt.id, ignore_errors=True)  # its results are in DVC's cache
     return release
@@ -384,20 +384,18 @@ def _challenge(home: Home, releases: Releases, root: Path, attempt: Attempt, bui
         return releases.register(exported, profile, origin, champion.fmr, judgement)
 
 
-def _settle(home: Home, releases: Releases, root: Path, release: Release) -> None:
+def _settle(home: Home, releases: Releases, root: Path, release: Release) -> Release:
     """Promote or hold. Each step may be done again, and the link, which production sees, comes last."""
     if any(event.release == release.number for event in releases.history()):
-        return
+        return release
+    release = releases.overtaken(release.number)
     name = f"{'held' if release.held else 'champion'}-{release.number}"
     if not release.held:
         releases.verify(release.number)
     clone = home.challengers / release.origin.id
     _git(clone, *AUTHOR, "tag", "--force", "--annotate", name, "--message", release.reason, release.origin.commit)
     _git(root, "fetch", "--quiet", str(clone), f"+refs/tags/{name}:refs/tags/{name}")
-    if release.held:
-        releases.hold(release.number)
-    else:
-        releases.promote(release.number)
+    return releases.hold(release.number) if release.held else releases.promote(release.number)
 
 
 def _sweep(home: Home, releases: Releases, attempt: Attempt) -> None:

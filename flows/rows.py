@@ -57,6 +57,9 @@ DRIFT: Final = pa.schema(
 QUANTILES: Final = {"q05": 0.05, "q50": 0.5, "q95": 0.95}
 """Metrics of a column that are levels of it; those of the reference have `reference_` before their names."""
 
+RULE: Final = ("k", "n")
+"""Metrics of a window that say by which settings it was judged: its bound was chosen for them."""
+
 Row = dict[str, Any]
 """One of DRIFT."""
 

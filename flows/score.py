@@ -29,6 +29,8 @@ from stages.lib.models.contract import Contract
 from stages.params import Params, load
 
 BATCH: Final = 128  # captures that are scored and logged at once
+AHEAD: Final = timedelta(days=1)
+"""What a clock may be ahead: a camera that states its own time without a zone is, by up to fourteen hours."""
 MICROSECOND: Final = timedelta(microseconds=1)
 MOST_TOLD: Final = 20  # refused files in the log of a run
 
@@ -42,15 +44,17 @@ class Scored:
     Attributes:
         captures: that were read.
         late: of these, from days that the log does not keep any more.
+        ahead: of these, from days that are still to come.
         known: of these, in the log already.
         added: rows that the log has more.
         rejected: of the captures that were scored, without a face to measure.
         forgotten: rows whose days were removed from the log.
-        refused: files that could not be read, or came too late.
+        refused: files that could not be read or taken away, came too late, or from a clock that is wrong.
     """
 
     captures: int = 0
     late: int = 0
+    ahead: int = 0
     known: int = 0
     added: int = 0
     rejected: int = 0
@@ -170,7 +174,8 @@ def score_into(
 ) -> Scored:
     """Score the captures of a source that the log does not have, append them, and forget old days.
 
-    A batch is in the log before the next one is scored. Killed at any point, a rerun leaves neither loss nor
+    A batch is in the log before the next one is scored. A capture from days to come is not scored: it would be watched
+    when they come, and kept as long. Killed at any point, a rerun leaves neither loss nor
     duplicate: an input file is removed only when all its captures are in the log and on the disk. A capture is one
     row whatever model scores it, the first one: handed in again after a new model took over, its row still names,
     and holds the measures of, the model before.
@@ -182,8 +187,8 @@ def score_into(
         now: the time.
         retention_days: captures of days that ended longer ago are removed from the log, and not scored any more;
             none: nothing is forgotten.
-        refused: folder for input files that cannot be read to their end, or hold a capture that comes too late; all
-            others are removed. None: every file stays where it is.
+        refused: folder for input files that cannot be read to their end, or hold a capture that comes too late or from
+            days to come; all others are removed. None: every file stays where it is.
         report: called after each batch.
 
     Raises:
@@ -191,21 +196,25 @@ def score_into(
     """
     since = None if retention_days is None else day_of(now - timedelta(days=retention_days))
     done = Scored()
-    late: set[Path | None] = set()
+    untimely: dict[Path | None, str] = {}
     for batch in batches(source, BATCH):
-        kept = [capture for capture in batch.captures if since is None or capture.time >= since]
-        late |= {capture.file for capture in batch.captures if since is not None and capture.time < since}
+        late = [one for one in batch.captures if since is not None and one.time < since]
+        ahead = [one for one in batch.captures if one.time > now + AHEAD]
+        untimely |= {one.file: f"older than {retention_days} days, which is all that the log keeps" for one in late}
+        untimely |= {one.file: f"of {one.time}, which is still to come: set the camera's clock" for one in ahead}
+        kept = [one for one in batch.captures if (since is None or one.time >= since) and one.time <= now + AHEAD]
         new = _unknown(kept, log)
         rows = scorer(new) if new else None
         added = log.append(rows) if rows is not None else 0
-        old = f"older than {retention_days} days, which is all that the log keeps"
-        outlived = [one for one in batch.finished if one.file in late]
-        gone = (*batch.refused, *(Refused(one.file, one.identity, f"{one.file} is {old}") for one in outlived))
+        outlived = [one for one in batch.finished if one.file in untimely]
+        wrong = [Refused(one.file, one.identity, f"{one.file} is {untimely[one.file]}") for one in outlived]
+        gone = (*batch.refused, *wrong)
         if refused is not None:
-            _clear(source, batch.finished, gone, refused)
+            gone += _clear(source, batch.finished, gone, refused)
         done = Scored(
             captures=done.captures + len(batch.captures),
-            late=done.late + len(batch.captures) - len(kept),
+            late=done.late + len(late),
+            ahead=done.ahead + len(ahead),
             known=done.known + len(kept) - len(new),
             added=done.added + added,
             rejected=done.rejected + (len(new) - rows["rejected"].null_count if rows is not None else 0),
@@ -215,18 +224,32 @@ def score_into(
     return done if since is None else replace(done, forgotten=log.forget(since))
 
 
-def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], refused: Path) -> None:
-    """Take input files out of the source; another run may have been here, and have done so already."""
-    for path in [one.file for one in gone if one.is_there]:
-        target = refused / (path.relative_to(source) if source.is_dir() else path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        while target.exists():  # a camera may use a name again
-            target = target.with_name(f"{target.stem}~{target.suffix}")
-        with suppress(FileNotFoundError):
-            shutil.move(path, target)
-    for read in finished:
-        if read.is_there:
-            read.file.unlink(missing_ok=True)
+def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], refused: Path) -> tuple[Refused, ...]:
+    """Take input files out of the source, and say which stay because the folder does not let them go.
+
+    Another run may have been here, and have done so already.
+    """
+    staying = []
+    for one in (*gone, *finished):
+        if not one.is_there:  # nor is a file that came too late, once it was moved
+            continue
+        try:
+            if isinstance(one, Refused):
+                _move(one.file, refused / (one.file.relative_to(source) if source.is_dir() else one.file.name))
+            else:
+                one.file.unlink(missing_ok=True)
+        except OSError as error:
+            reason = f"{one.file} cannot be taken away ({error.strerror}: {error.filename}); make room for it"
+            staying.append(Refused(one.file, one.identity, reason))
+    return tuple(staying)
+
+
+def _move(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while target.exists():  # a camera may use a name again
+        target = target.with_name(f"{target.stem}~{target.suffix}")
+    with suppress(FileNotFoundError):
+        shutil.move(file, target)
 
 
 def _unknown(captures: Sequence[Capture], log: CaptureLog) -> list[Capture]:

@@ -40,7 +40,9 @@ class WatchSettings(Frozen):
         description="capture log: a folder, or postgresql://USER@HOST/DATABASE; none: `captures` in FLOWS_HOME",
     )
     hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = Field(
-        default=24, description="of a window; windows start at multiples of it since 1970, UTC"
+        default=24,
+        description="of a window; windows start at multiples of it since 1970, UTC. The rate of false alarms was "
+        "checked for 24 alone: all hours of the day are one baseline",
     )
     sample: Annotated[int, Field(ge=20)] = Field(
         default=200,
@@ -79,6 +81,8 @@ class WatchSettings(Frozen):
     def _can_be_met(self) -> WatchSettings:
         if self.k > self.n:
             raise ValueError(f"k is {self.k} and n is {self.n}: {self.k} of {self.n} windows cannot breach")
+        if self.fewest > self.sample:
+            raise ValueError(f"fewest is {self.fewest} and sample is {self.sample}: no more than these are judged")
         if unknown := set(self.columns) - set(MEASURES):
             raise ValueError(f"columns {sorted(unknown)} are not measured; there are {', '.join(MEASURES)}")
         return self

@@ -66,7 +66,7 @@ def _mean_colour(seed: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def judgement(version: str, *, promote: bool, cosine: float = 0.45) -> Judgement:
+def judgement(version: str, *, promote: bool, cosine: float = 0.45, champion: str = "v1") -> Judgement:
     """A verdict on a challenger, all figures of which are made up."""
     rates = {"champion": 0.2, "challenger": 0.1, "difference": -0.1, "low": -0.2, "high": -0.05}
     one = Compared(name="overall", pairs=10, people=10, **rates)
@@ -83,7 +83,7 @@ def judgement(version: str, *, promote: bool, cosine: float = 0.45) -> Judgement
         **flips,
     )
     return Judgement(
-        champion="before",
+        champion=champion,
         challenger=version,
         aligned="a",
         grid="g",

@@ -9,11 +9,17 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
+import prefect
 import pytest
+from prefect.events import Event
+from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from flows.alerts import Alarm, AlarmBook, Price, alarm_id, sentence
-from flows.channels import to_webhook
+from flows.channels import to_event, to_webhook
+from flows.deployments import read
 from stages.lib.errors import ConfigError, TransientError
 from tests.flows.watched import FIRST, alarm
 
@@ -22,11 +28,11 @@ CHANNELS = ("log", "webhook")
 
 @dataclass
 class Chat:
-    """A chat server on this machine: what it was told, and what it answers."""
+    """A server on this machine, of a chat or Prefect's: what it was told, and what it answers."""
 
     port: int
     status: int = 200
-    told: list[tuple[str, dict]] = field(default_factory=list)
+    told: list[tuple[str | None, Any]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -36,6 +42,11 @@ class Chat:
 @pytest.fixture
 def chat() -> Iterator[Chat]:
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404 if "csrf" in self.path else 200)  # as a Prefect server says that it wants no token,
+            self.end_headers()
+            self.wfile.write(json.dumps(prefect.__version__).encode())  # and which version it is
+
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             heard.told.append((self.headers["Idempotency-Key"], body))
@@ -125,6 +136,33 @@ def test_a_webhook_that_is_down_is_told_at_the_next_run_and_then_no_more(tmp_pat
 def test_a_webhook_that_cannot_be_reached_is_a_transient_error(url: str) -> None:
     with pytest.raises(TransientError, match="the webhook did not take it"):
         to_webhook(url)(alarm())
+
+
+def test_the_trigger_listens_to_what_an_alarm_sends(chat: Chat) -> None:
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{chat.port}/api"}):
+        to_event()(alarm().model_copy(update={"ended": alarm().raised}))
+        assert not chat.told  # what is over asks for nothing
+        to_event()(alarm())
+        to_event()(alarm())
+    (first,), (again,) = (body for _, body in chat.told)
+    assert first["id"] == again["id"]
+    event = Event.model_validate(first)
+    (trigger,) = next(one for one in read(Path("flows/prefect.yaml")) if one.name == "retrain").triggers
+    assert isinstance(trigger, DeploymentEventTrigger)
+    assert event.event in trigger.expect and trigger.match.matches(event.resource)
+    assert event.payload["id"] == alarm().id
+
+
+def test_an_event_that_does_not_arrive_is_a_transient_error(chat: Chat) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(TransientError, match="no server"):
+        to_event()(alarm())
+    chat.status = 500
+    for port in (chat.port, 1):
+        with (
+            temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_CLIENT_MAX_RETRIES: 0}),
+            pytest.raises(TransientError, match="did not take it"),
+        ):
+            to_event()(alarm())
 
 
 def test_a_channel_that_is_not_there_stays_owed(tmp_path: Path) -> None:

@@ -129,6 +129,13 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"camera": ["gate", None, "gate"]}, r"day\.parquet:1 has no camera"),
         ({"camera": ["gate", "*", "gate"]}, r"day\.parquet:1: a camera may not be called '\*'"),
         ({"landmarks": [[1.0, 2.0]] * 3}, r"day\.parquet:0: 2 numbers"),
+        ({"landmarks": [7] * 3}, "cannot be read as Parquet"),
+        ({"landmarks": [["left"] * 10] * 3}, "cannot be read as Parquet"),
+        ({"camera": pa.array([b"\xff"] * 3).cast(pa.binary()).view(pa.string())}, "cannot be read as Parquet"),
+        ({"camera": ["gate\0"] * 3}, r"holds letters that cannot be shown"),
+        ({"subject_id": ["\x1b[2J"] * 3}, r"holds letters that cannot be shown"),
+        ({"time": pa.array([2**61] * 3, pa.timestamp("us", "UTC"))}, "cannot be read as Parquet"),
+        ({"time": pa.array([-(2**55)] * 3, pa.timestamp("us"))}, "before 1970; set the camera's clock"),
     ]:
         (batch,) = batches(table(tmp_path / "day.parquet", **columns), 128)
         assert re.search(message, batch.refused[0].reason) and not batch.finished
@@ -137,6 +144,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     put(tmp_path / "stray.jpg")
     (tmp_path / "gate").mkdir()
     (tmp_path / "gate" / "out.jpg").symlink_to("/etc/hostname")
+    os.mkfifo(tmp_path / "pipe.parquet")
     put(tmp_path / "gate" / "film.mp4")
     (batch,) = batches(tmp_path, 128)
     assert len(batch.captures) == 3 and [one.file.name for one in batch.finished] == ["day.parquet"]
@@ -144,7 +152,27 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "half.parquet cannot be read" in reasons["half.parquet"]
     assert "stray.jpg lies in no camera's folder" in reasons["stray.jpg"]
     assert "out.jpg: a link that leaves" in reasons["out.jpg"]
+    assert "pipe.parquet is no plain file" in reasons["pipe.parquet"]
     assert "film.mp4 is no picture by its name" in reasons["film.mp4"]
+
+
+def test_a_folder_that_cannot_be_listed_keeps_no_other_one_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for camera in ("dock", "gate", "lift"):
+        put(tmp_path / camera / "20261127" / "1.jpg")
+    real = os.scandir
+
+    def scandir(path: Path) -> Any:
+        if path == tmp_path / "gate" / "20261127":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (batch,) = batches(tmp_path, 128)
+    assert [capture.camera for capture in batch.captures] == ["dock", "lift"]
+    ((refused),) = batch.refused
+    assert "gate/20261127 cannot be listed (Permission denied)" in refused.reason and not refused.is_there
 
 
 def test_a_file_that_took_the_name_of_one_that_was_read_is_told_from_it(tmp_path: Path) -> None:

@@ -121,6 +121,7 @@ def test_the_camera_that_drifts_is_named_with_its_cause_and_price(home: Home, pr
     last = FIRST + timedelta(days=BASELINE + DAYS - 1)
     assert told[last, "gate", "fnmr_expected"] > told[last, "a/b", "fnmr_expected"] + 0.05
     assert told[last, "gate", "claims_refused"] == 0.0  # every score is .5, the threshold .4
+    assert (told[last, "gate", "k"], told[last, "gate", "n"]) == (SETTINGS.k, SETTINGS.n)
     assert alarm.words in summary(home, SETTINGS)
     assert watch(log, home, SETTINGS, at(BASELINE + DAYS), profile) == []  # told once
 
@@ -213,6 +214,16 @@ def test_few_faces_are_no_verdict(home: Home, profile: Path) -> None:
     rows = DriftStore(home.drift).read(camera="new").to_pylist()
     assert {row["metric"] for row in rows} >= {"captures", "fnmr_expected"}
     assert "p_min" not in {row["metric"] for row in rows}
+
+
+def test_the_alarm_of_a_camera_that_was_taken_away_ends(home: Home, profile: Path) -> None:
+    log, book = ParquetLog(home.captures), AlarmBook(home.alerts)
+    (alarm,) = watch(log, home, SETTINGS, at(BASELINE + DAYS), profile)
+    for months, on in ((0, True), (1, False)):
+        day = BASELINE + DAYS + 30 * months
+        log.append(captures("a/b", day))
+        watch(log, home, SETTINGS, at(day + 1), profile)
+        assert [one.ended is None for one in book.alarms() if one.id == alarm.id] == [on]
 
 
 def test_what_is_missing_is_named(home: Home, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from flows.home import Home
 from flows.releases import Origin, Release, Releases
 from stages.lib.deploy.session import SHIPPED, FaceModel
-from stages.lib.errors import ConfigError, GateFailed
+from stages.lib.errors import ConfigError, GateFailed, TransientError
 from stages.lib.table import Table, TableError
 from tests.flows.exports import judgement, make_exported
 
@@ -73,6 +73,26 @@ def test_a_release_is_promoted_followed_and_rolled_back_to(home: Home, tmp_path:
     with pytest.raises(ConfigError, match="no champion before"):
         releases.roll_back("again")
     assert releases.promote(2).number == 2, "by hand, it may come back"
+
+
+def test_a_verdict_against_a_champion_that_reigns_no_more_promotes_nobody(home: Home, tmp_path: Path) -> None:
+    releases = Releases(home)
+    for number, name in enumerate(("v1", "v2", "v3"), start=1):
+        exported = make_exported(tmp_path / name, name, seed=number)
+        origin = Origin(id=name, student="small", commit=name)
+        verdict = judgement(name, promote=True) if number > 1 else None
+        releases.register(exported, exported.parent / "reference", origin, 0.01, verdict)
+        assert releases.overtaken(number).held is (number > 2)
+        if number < 3:
+            releases.promote(number)
+    assert "judged against v1, and v2 is in production" in releases.get(3).reason
+    assert releases.hold(3).held and releases.champion() == releases.get(2)
+    assert not releases.overtaken(2).held, "who reigns was not overtaken"
+    exported = make_exported(tmp_path / "v4", "v4", seed=4)
+    about = (Origin(id="v4", student="small", commit="v4"), 0.01, judgement("v4", promote=True))
+    fourth = releases.register(exported, exported.parent / "reference", *about)
+    with pytest.raises(TransientError, match="was not judged against v2"):
+        releases.promote(fourth.number)
 
 
 @pytest.mark.parametrize("step", ["copied", "decided"])

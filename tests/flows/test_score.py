@@ -278,6 +278,44 @@ def test_a_capture_that_took_a_name_while_its_batch_was_scored_waits_for_the_nex
     assert not scored.exists() and (refused / "gate" / old.name).is_file()
 
 
+def test_what_a_wrong_clock_says_is_put_aside(tmp_path: Path) -> None:
+    inbox, refused, log = tmp_path / "inbox", tmp_path / "refused", ParquetLog(tmp_path / "log")
+    times = ("20361127T120000Z", "99991231T235959-0100", "99991231T235959.999999Z", f"{NOON:%Y%m%dT%H%M%S+0000}")
+    for time in times:
+        path = inbox / "gate" / f"{time}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(shot(0).image)
+    done = score_into(log, inbox, stub, NOON, refused=refused)
+    assert (done.captures, done.ahead, done.added) == (4, 3, 1)
+    assert "still to come: set the camera's clock" in done.refused[0].reason
+    assert {path.stem for path in (refused / "gate").iterdir()} == set(times[:3])
+    assert not any((inbox / "gate").iterdir())
+
+
+def test_a_file_that_cannot_be_taken_away_is_told_of_and_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, refused, log = tmp_path / "inbox", tmp_path / "refused", ParquetLog(tmp_path / "log")
+    captures, real = [shot(0, photograph) for photograph in range(3)], Path.unlink
+    for index, capture in enumerate(captures):
+        source_of([capture], inbox / f"{index}.parquet")
+    (inbox / "gate").write_bytes(b"")  # where the folder of a camera of that name would lie
+    refused.mkdir()
+    (refused / "gate").mkdir()
+
+    def unlink(path: Path, **given: Any) -> None:
+        if path.name == "1.parquet":
+            raise PermissionError(1, "Operation not permitted", str(path))
+        real(path, **given)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    for added in (3, 0):
+        done = score_into(log, inbox, stub, NOON, refused=refused)
+        assert done.added == added
+        assert any("1.parquet cannot be taken away (Operation not permitted" in one.reason for one in done.refused)
+    assert [path.name for path in inbox.iterdir()] == ["1.parquet"]
+
+
 class Killed(BaseException):
     """Stands for a SIGKILL at one point."""
 

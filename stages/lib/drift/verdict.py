@@ -128,20 +128,22 @@ def causes(windows: Iterable[Sequence[Finding]]) -> list[Finding]:
     return sorted(newest.values(), key=lambda f: (f.column in CONSEQUENCES, -total[f.column], f.column))
 
 
-def episodes(breaches: Sequence[bool], k: int, n: int) -> list[Episode]:
+def episodes(breaches: Sequence[bool], rules: Sequence[tuple[int, int]]) -> list[Episode]:
     """Stretches in alarm: from a window on at which k of the last n breach, to the one at which none does.
+
+    A window may breach at a chance that is set for its k and n. So only windows of one rule raise an alarm together.
 
     Args:
         breaches: of the judged windows in order of time; a window that was not judged is not among them.
-        k: breaching windows that raise an alarm,
-        n: of the last so many.
+        rules: of each window k, the breaching windows that raise an alarm, and n, of the last so many.
     """
     found: list[Episode] = []
     on: tuple[int, int] | None = None
-    for at in range(len(breaches)):
+    for at, (k, n) in enumerate(rules):
         recent = [i for i in range(max(0, at - n + 1), at + 1) if breaches[i]]
-        if on is None and len(recent) >= k:
-            on = (recent[0], at)
+        alike = [i for i in recent if rules[i] == (k, n)]
+        if on is None and len(alike) >= k:
+            on = (alike[0], at)
         elif on is not None and not recent:
             found.append(Episode(*on, at))
             on = None

@@ -15,7 +15,7 @@ STILL = (0.0, 0.5, 1.0)
 @pytest.mark.parametrize(("breach", "k", "n"), [(0.06, 2, 3), (0.3, 1, 1), (0.2, 3, 5), (0.1, 2, 2)])
 def test_alarms_come_as_often_as_in_a_long_simulation(breach: float, k: int, n: int) -> None:
     breaches = np.random.default_rng(5).random(200_000) < breach
-    simulated = len(episodes(breaches.tolist(), k, n)) / len(breaches)
+    simulated = len(episodes(breaches.tolist(), [(k, n)] * len(breaches))) / len(breaches)
     assert onset_rate(breach, k, n) == pytest.approx(simulated, rel=0.05)
 
 
@@ -41,7 +41,14 @@ def test_an_alarm_begins_at_k_of_n_and_ends_when_all_n_are_quiet(breaches: list[
         elif on and not recent:
             on = False
             expected[-1][2] = at
-    assert [[one.since, one.raised, one.ended] for one in episodes(breaches, k, n)] == expected
+    assert [[one.since, one.raised, one.ended] for one in episodes(breaches, [(k, n)] * len(breaches))] == expected
+
+
+def test_windows_of_another_rule_raise_no_alarm_and_end_none() -> None:
+    breaches = [False, True, False, True, False, False, False, True]
+    rules = [(2, 2)] * 3 + [(1, 2)] * 5  # a breach was likelier when two of them were asked for
+    assert [(one.since, one.raised, one.ended) for one in episodes(breaches, rules)] == [(3, 3, 5), (7, 7, None)]
+    assert episodes([True, True], [(2, 2), (2, 3)]) == []
 
 
 def test_what_a_capture_is_like_goes_before_what_the_model_makes_of_it() -> None:
