@@ -278,10 +278,11 @@ def releases() -> None:
 
     with _told():
         book = Releases(Home.from_environment())
-        champion = book.champion()
+        champion, decided = book.champion(), {event.release: event for event in book.history()}
         for one in book.all():
-            mark = "champion" if champion and one.number == champion.number else "held" if one.held else ""
-            typer.echo(f"{one.number:>4}  {one.version:<14} {mark:<9} {one.reason}")
+            event = decided.get(one.number)
+            mark = "champion" if champion and one.number == champion.number else event.what if event else ""
+            typer.echo(f"{one.number:>4}  {one.version:<14} {mark:<11} {event.reason if event else one.reason}")
 
 
 @app.command(rich_help_panel=ANSWER)

@@ -67,7 +67,7 @@ class Alarm(Frozen):
         causes: the likeliest first.
         fnmr_change: of the window at which it was raised; none: nothing can be expected of these faces.
         model: that scored them.
-        ended: start of the window by which all was quiet; none: it goes on.
+        ended: start of the window by which all was quiet, or when none had been judged for long; none: it goes on.
         words: the sentence for people.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,7 +60,7 @@ class DriftStore:
         start: datetime | None = None,
         end: datetime | None = None,
         hours: int | None = None,
-        metric: str | None = None,
+        metrics: Collection[str] | None = None,
         camera: str | None = None,
     ) -> pa.Table:
         """Rows of DRIFT, in order of their windows.
@@ -69,7 +69,7 @@ class DriftStore:
             start: of the first window.
             end: before which the last window starts.
             hours: length of the windows; none: of any length.
-            metric: only this one.
+            metrics: only these.
             camera: only this one.
 
         Raises:
@@ -84,10 +84,9 @@ class DriftStore:
         ]
         if not paths:
             return DRIFT.empty_table()
-        asked = {"metric": metric, "camera": camera}
-        wanted = ds.scalar(True)
-        for name, value in asked.items():
-            wanted = wanted & (ds.field(name) == value) if value is not None else wanted
+        wanted = ds.scalar(True) if camera is None else ds.field("camera") == camera
+        if metrics is not None:
+            wanted &= ds.field("metric").isin(list(metrics))
         try:
             return ds.dataset([str(path) for path in paths], schema=DRIFT).to_table(filter=wanted)
         except (OSError, pa.ArrowInvalid) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,8 +28,9 @@ ROWS: Final = 32  # of a Parquet file that are read at once
 SUFFIX: Final = re.compile(r"\.[A-Za-z]\w*$")  # the fraction of a second begins with a digit
 STAMP: Final = re.compile(r"(?<!\d)(\d{8}T\d{6}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)([.,]\d+)?(Z|[+-]\d\d(:?\d\d)?)?(?!\d)")
 LANDMARKS: Final = 10
-FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-"""No camera took a picture before; a clock that was never set says so."""
+UNSHOWN: Final = {"Cc", "Cs"}  # categories of characters: controls, and bytes of a name that are no text
+FIRST: Final = datetime(2001, 1, 1, tzinfo=UTC)
+"""No camera took a picture before: clocks that were never set begin in 1970, 1980 or 2000."""
 
 _TYPES: Final = {
     "image": (pa.types.is_binary, pa.types.is_large_binary),
@@ -65,8 +67,8 @@ class Capture:
         if self.camera in ("", ALL_CAMERAS):
             raise ConfigError(f"{self.name}: a camera may not be called {self.camera!r}; give it a name")
         for name in (self.camera, self.claimed or "-"):
-            if not name.isprintable():  # no database takes all of them
-                raise ConfigError(f"{self.name}: {name!r} holds letters that cannot be shown; rename it")
+            if UNSHOWN & set(map(unicodedata.category, name)):  # which databases and terminals choke on
+                raise ConfigError(f"{self.name}: {name!r} holds a control character; rename it")
         if self.time.tzinfo is None:
             raise ConfigError(f"{self.name}: the time {self.time} has no zone; give one, such as UTC")
         if self.time < FIRST:

@@ -106,7 +106,7 @@ def watch(
         judge = Judge(home, settings, References(home, profile or home.reference, settings.columns, settings.hours))
         for window, cameras in _due(log, store, settings, now):
             judge.measure(log, store, window, cameras)
-        new = book.record(alarms_of(store, settings, judge.fmr()), channels or {})
+        new = book.record(alarms_of(store, settings, judge.fmr(), now), channels or {})
         book.send(channels or {}, failed)
     return new
 

@@ -237,7 +237,7 @@ class Releases:
                     files=_hashes(building),
                     judgement=judgement,
                 )
-                _record(release, building)
+                (building / ABOUT).write_text(release.model_dump_json(indent=2) + "\n")
             return self.get(number)
 
     def promote(self, number: int, reason: str | None = None) -> Release:
@@ -246,32 +246,31 @@ class Releases:
         Raises:
             ConfigError: no such release, or a file of it has changed.
             GateFailed: this machine computes something else than the one that exported it.
-            TransientError: another champion reigns than it was judged against; see `overtaken`.
+            TransientError: another champion reigns than it was judged against.
         """
         return self._crown(number, "promoted", reason)
 
-    def overtaken(self, number: int) -> Release:
-        """Turn the verdict on a challenger around, if another champion reigns by now than it was judged against.
+    def rival(self, release: Release) -> str | None:
+        """Version of the champion, if it is another one than the release was judged against.
 
         An operator may roll back while a challenger is built, and another one may have been promoted.
         """
-        with self._alone():
-            release = self.get(number)
-            judgement, other = release.judgement, self._other(release)
-            if judgement is None or release.held or other is None:
-                return release
-            reason = f"held: judged against {judgement.champion}, and {other} is in production by now: retrain anew"
-            judgement = judgement.model_copy(update={"promote": False, "reason": reason})
-            release = release.model_copy(update={"judgement": judgement})
-            _record(release, release.folder)
-            return release
+        reigning = _reigning(self.history())[-1:]
+        if release.judgement is None or reigning in ([], [release.number]):
+            return None
+        version = self.get(reigning[0]).version
+        return None if version == release.judgement.champion else version
 
-    def hold(self, number: int) -> Release:
-        """Note that a release was held; once noted, nothing happens."""
+    def overtaken(self, number: int) -> bool:
+        """Whether a release was held although its judgement is for it: the same may be tried again."""
+        return not self.get(number).held and any((e.release, e.what) == (number, "held") for e in self.history())
+
+    def hold(self, number: int, reason: str | None = None) -> Release:
+        """Note that a release was held, by its judgement or for another reason; once noted, nothing happens."""
         with self._alone():
             release = self.get(number)
             if not any(event.release == number for event in self.history()):
-                self._append(release, "held", release.reason)
+                self._append(release, "held", reason or release.reason)
         return release
 
     def roll_back(self, reason: str) -> Release:
@@ -306,19 +305,11 @@ class Releases:
         with self._alone():
             release = self.verify(number)
             if _reigning(self.history())[-1:] != [number]:
-                if what == "promoted" and (other := self._other(release)):
+                if what == "promoted" and (other := self.rival(release)):
                     raise TransientError(f"{release.version} was not judged against {other}, which reigns by now")
                 self._append(release, what, reason or release.reason)
             self._point_at(release)
         return release
-
-    def _other(self, release: Release) -> str | None:
-        """Version of the champion, if it is another one than the release was judged against."""
-        reigning = _reigning(self.history())[-1:]
-        if release.judgement is None or reigning in ([], [release.number]):
-            return None
-        version = self.get(reigning[0]).version
-        return None if version == release.judgement.champion else version
 
     def _append(self, release: Release, what: Literal["promoted", "held", "rolled_back"], reason: str) -> None:
         event = Event(time=datetime.now(UTC), release=release.number, what=what, reason=reason)
@@ -364,11 +355,6 @@ def _reigning(history: Sequence[Event]) -> list[int]:
         elif event.what == "rolled_back":
             reigning.pop()
     return reigning
-
-
-def _record(release: Release, folder: Path) -> None:
-    with new_file(folder / ABOUT) as building:
-        building.write_text(release.model_dump_json(indent=2) + "\n")
 
 
 def _read(folder: Path) -> Release:

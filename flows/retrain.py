@@ -62,6 +62,8 @@ REMEDIES: Final[Mapping[str, tuple[str, ...]]] = {
 """What an alarm names -> degradations that a challenger sees more of. Norm and quality alone name no cause."""
 AUTHOR: Final = ("-c", "user.name=retrain", "-c", "user.email=retrain@localhost")
 
+OVERTAKEN: Final = "judged against a champion that is not in production any more"
+
 Build = Callable[[list[str], Path], object]
 Judge = Callable[[Release, Path], Judgement]
 
@@ -174,7 +176,7 @@ def retrain_once(
         now: of the cool-down.
 
     Raises:
-        NotNow: another one is at work, or the cool-down is not over.
+        NotNow: another one is at work, the cool-down is not over, or the champion changed meanwhile.
         ConfigError: as `retrain`.
     """
     with _one_at_a_time(home):
@@ -184,9 +186,11 @@ def retrain_once(
         release = releases.of(attempt.id)
         if release is None:
             release = _challenge(home, releases, root, attempt, build, judged)
-        release = _settle(home, releases, root, release)
+        _settle(home, releases, root, release)
         _write(home, attempt.model_copy(update={"ended": datetime.now(UTC), "release": release.number}))
         shutil.rmtree(home.challengers / attempt.id, ignore_errors=True)  # its results are in DVC's cache
+        if releases.overtaken(release.number):
+            raise NotNow(f"release {release.number} was {OVERTAKEN}: retrain anew")
     return release
 
 
@@ -249,10 +253,13 @@ def begin(home: Home, releases: Releases, root: Path, wish: Wish, settings: Retr
     params, released = load(root / "params.yaml"), _digest(home.released)
     asked = wish.model_dump_json(exclude={"force"})
     key = fingerprint(asked, released, _git(root, "rev-parse", "HEAD"), sha256_file(root / "params.yaml"))
-    if same := [one for one in attempts if one.id == key]:
-        if same[0].ended:
-            raise ConfigError(f"the same inputs were tried before: see release {same[0].release}")
-        return same[0]
+    by_id = {one.id: one for one in attempts}
+    while key in by_id and (before := by_id[key].release) and releases.overtaken(before):
+        key = fingerprint(key, before)
+    if same := by_id.get(key):
+        if same.ended:
+            raise ConfigError(f"the same inputs were tried before: see release {same.release}")
+        return same
     wait = timedelta(days=settings.cool_down_days)
     if not wish.force and attempts and now - attempts[-1].started < wait:
         last = attempts[-1].started
@@ -366,11 +373,11 @@ def _row(one: Compared) -> str:
 
 
 def _challenge(home: Home, releases: Releases, root: Path, attempt: Attempt, build: Build, judged: Judge) -> Release:
-    champion = releases.champion()
-    assert champion is not None, "begin has asked for one"
     clone = prepare(home, root, attempt)
     build([f"export@{attempt.student}", "reference"], clone)
     releases.refuse_known_people(clone / ALIGNED)
+    champion = releases.champion()  # after the build, which takes hours
+    assert champion is not None, "begin has asked for one"
     exported = clone / EXPORTED / attempt.student
     judgement = judged(champion, exported)
     origin = Origin(
@@ -384,18 +391,24 @@ def _challenge(home: Home, releases: Releases, root: Path, attempt: Attempt, bui
         return releases.register(exported, profile, origin, champion.fmr, judgement)
 
 
-def _settle(home: Home, releases: Releases, root: Path, release: Release) -> Release:
+def _settle(home: Home, releases: Releases, root: Path, release: Release) -> None:
     """Promote or hold. Each step may be done again, and the link, which production sees, comes last."""
     if any(event.release == release.number for event in releases.history()):
-        return release
-    release = releases.overtaken(release.number)
-    name = f"{'held' if release.held else 'champion'}-{release.number}"
-    if not release.held:
+        return
+    why = OVERTAKEN if releases.rival(release) else release.reason
+    held = release.held or why == OVERTAKEN
+    name = f"{'held' if held else 'champion'}-{release.number}"
+    if not held:
         releases.verify(release.number)
     clone = home.challengers / release.origin.id
-    _git(clone, *AUTHOR, "tag", "--force", "--annotate", name, "--message", release.reason, release.origin.commit)
+    _git(
+        clone, *AUTHOR, "tag", "--force", "--annotate", name, "--message", why or release.reason, release.origin.commit
+    )
     _git(root, "fetch", "--quiet", str(clone), f"+refs/tags/{name}:refs/tags/{name}")
-    return releases.hold(release.number) if release.held else releases.promote(release.number)
+    if held:
+        releases.hold(release.number, why)
+    else:
+        releases.promote(release.number)
 
 
 def _sweep(home: Home, releases: Releases, attempt: Attempt) -> None:

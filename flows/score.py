@@ -82,8 +82,8 @@ def score(source: str | None = None, model: str | None = None, remove: bool = Fa
         How many captures there were, and what became of them.
 
     Raises:
-        ConfigError: the settings, the model or the gallery are not what they should be, or a file of a source that
-            stays as it is could not be read; the others are in the log by then.
+        ConfigError: the settings, the model or the gallery are not what they should be, or a file that could not be
+            read stays where it is, since nothing is to be removed or nothing can; the others are in the log by then.
         TransientError: the log's database does not answer.
     """
     home, logger, params = Home.from_environment(), get_run_logger(), load()
@@ -112,8 +112,8 @@ def score(source: str | None = None, model: str | None = None, remove: bool = Fa
     )
     for one in done.refused[:MOST_TOLD]:
         logger.warning("%s", one.reason)
-    if done.refused and not remove:
-        raise ConfigError(f"{done}; the first that was refused: {done.refused[0].reason}")
+    if staying := [one for one in done.refused if one.identity is None or one.is_there]:
+        raise ConfigError(f"{done}; {len(staying)} stay as they are, the last: {staying[-1].reason}")
     return str(done)
 
 
@@ -210,7 +210,8 @@ def score_into(
         wrong = [Refused(one.file, one.identity, f"{one.file} is {untimely[one.file]}") for one in outlived]
         gone = (*batch.refused, *wrong)
         if refused is not None:
-            gone += _clear(source, batch.finished, gone, refused)
+            scored = [one for one in batch.finished if one.file not in untimely]
+            gone += _clear(source, scored, gone, refused)
         done = Scored(
             captures=done.captures + len(batch.captures),
             late=done.late + len(late),
@@ -231,7 +232,7 @@ def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], 
     """
     staying = []
     for one in (*gone, *finished):
-        if not one.is_there:  # nor is a file that came too late, once it was moved
+        if not one.is_there:
             continue
         try:
             if isinstance(one, Refused):
@@ -239,7 +240,7 @@ def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], 
             else:
                 one.file.unlink(missing_ok=True)
         except OSError as error:
-            reason = f"{one.file} cannot be taken away ({error.strerror}: {error.filename}); make room for it"
+            reason = f"{one.file} cannot be taken away ({error}); see to what is in its way"
             staying.append(Refused(one.file, one.identity, reason))
     return tuple(staying)
 

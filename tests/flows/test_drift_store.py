@@ -28,7 +28,7 @@ def test_rows_come_back_in_order_and_as_asked_for(tmp_path: Path) -> None:
     store = filled(tmp_path)
     assert store.read() == drift_rows()
     assert set(store.read(start=DAYS[1], end=DAYS[2])["window"].to_pylist()) == {DAYS[1]}
-    verdicts = store.read(metric="p_min", camera="gate")
+    verdicts = store.read(metrics=["p_min"], camera="gate")
     assert verdicts["breach"].to_pylist() == [False, True, True] and verdicts.schema == DRIFT
     assert store.read(hours=1).num_rows == DriftStore(tmp_path / "none").read().num_rows == 0
 

@@ -132,10 +132,10 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         ({"landmarks": [7] * 3}, "cannot be read as Parquet"),
         ({"landmarks": [["left"] * 10] * 3}, "cannot be read as Parquet"),
         ({"camera": pa.array([b"\xff"] * 3).cast(pa.binary()).view(pa.string())}, "cannot be read as Parquet"),
-        ({"camera": ["gate\0"] * 3}, r"holds letters that cannot be shown"),
-        ({"subject_id": ["\x1b[2J"] * 3}, r"holds letters that cannot be shown"),
+        ({"camera": ["gate\0"] * 3}, r"holds a control character"),
+        ({"subject_id": ["\x1b[2J"] * 3}, r"holds a control character"),
         ({"time": pa.array([2**61] * 3, pa.timestamp("us", "UTC"))}, "cannot be read as Parquet"),
-        ({"time": pa.array([-(2**55)] * 3, pa.timestamp("us"))}, "before 1970; set the camera's clock"),
+        ({"time": pa.array([-(2**55)] * 3, pa.timestamp("us"))}, "before 2001; set the camera's clock"),
     ]:
         (batch,) = batches(table(tmp_path / "day.parquet", **columns), 128)
         assert re.search(message, batch.refused[0].reason) and not batch.finished

@@ -216,14 +216,20 @@ def test_few_faces_are_no_verdict(home: Home, profile: Path) -> None:
     assert "p_min" not in {row["metric"] for row in rows}
 
 
-def test_the_alarm_of_a_camera_that_was_taken_away_ends(home: Home, profile: Path) -> None:
+def test_the_alarm_of_a_camera_that_was_taken_away_ends_and_its_return_is_another_one(
+    home: Home, profile: Path
+) -> None:
     log, book = ParquetLog(home.captures), AlarmBook(home.alerts)
-    (alarm,) = watch(log, home, SETTINGS, at(BASELINE + DAYS), profile)
-    for months, on in ((0, True), (1, False)):
-        day = BASELINE + DAYS + 30 * months
-        log.append(captures("a/b", day))
-        watch(log, home, SETTINGS, at(day + 1), profile)
+    last = BASELINE + DAYS - 1
+    (alarm,) = watch(log, home, SETTINGS, at(last + 1), profile)
+    for after, on in ((29, True), (30, False)):  # nothing of any camera comes any more
+        assert watch(log, home, SETTINGS, at(last + after), profile) == []
         assert [one.ended is None for one in book.alarms() if one.id == alarm.id] == [on]
+    for day in range(last + 40, last + 43):
+        log.append(captures("gate", day, blur=1.2))
+    (again,) = watch(log, home, SETTINGS, at(last + 43), profile)
+    assert (again.camera, again.ended) == ("gate", None) and again.id != alarm.id
+    assert [one.ended is None for one in book.alarms()] == [False, True]
 
 
 def test_what_is_missing_is_named(home: Home, tmp_path: Path) -> None:

@@ -81,18 +81,16 @@ def test_a_verdict_against_a_champion_that_reigns_no_more_promotes_nobody(home: 
         exported = make_exported(tmp_path / name, name, seed=number)
         origin = Origin(id=name, student="small", commit=name)
         verdict = judgement(name, promote=True) if number > 1 else None
-        releases.register(exported, exported.parent / "reference", origin, 0.01, verdict)
-        assert releases.overtaken(number).held is (number > 2)
+        release = releases.register(exported, exported.parent / "reference", origin, 0.01, verdict)
+        assert releases.rival(release) == (None if number < 3 else "v2")
         if number < 3:
-            releases.promote(number)
-    assert "judged against v1, and v2 is in production" in releases.get(3).reason
-    assert releases.hold(3).held and releases.champion() == releases.get(2)
-    assert not releases.overtaken(2).held, "who reigns was not overtaken"
-    exported = make_exported(tmp_path / "v4", "v4", seed=4)
-    about = (Origin(id="v4", student="small", commit="v4"), 0.01, judgement("v4", promote=True))
-    fourth = releases.register(exported, exported.parent / "reference", *about)
-    with pytest.raises(TransientError, match="was not judged against v2"):
-        releases.promote(fourth.number)
+            assert releases.rival(releases.promote(number)) is None
+    with pytest.raises(TransientError, match="v3 was not judged against v2"):
+        releases.promote(3)
+    assert not releases.overtaken(3)
+    releases.hold(3, "too late")
+    assert releases.overtaken(3) and releases.history()[-1].reason == "too late"
+    assert releases.champion() == releases.get(2)
 
 
 @pytest.mark.parametrize("step", ["copied", "decided"])

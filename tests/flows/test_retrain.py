@@ -60,6 +60,7 @@ class World:
     promote: bool = True
     fails: int = 0
     built: list[tuple[list[str], Path]] = field(default_factory=list)
+    meanwhile: Callable[[], object] = lambda: None
 
     def build(self, stages: list[str], clone: Path) -> None:
         self.built.append((stages, clone))
@@ -74,7 +75,9 @@ class World:
 
     def judged(self, champion: Release, exported: Path) -> Judgement:
         assert champion.folder.is_dir() and (exported / "model.onnx").is_file()
-        return judgement(f"v{len(Releases(self.home).all()) + 1}", promote=self.promote)
+        self.meanwhile()
+        version = f"v{len(Releases(self.home).all()) + 1}"
+        return judgement(version, promote=self.promote, champion=champion.version)
 
     def retrain(self, now: datetime = NOW, **wish: Any) -> Release:
         return retrain_once(self.home, self.root, Wish(**wish), SETTINGS, self.build, self.judged, now)
@@ -188,6 +191,24 @@ def test_a_better_challenger_is_promoted_and_tagged_and_the_next_one_starts_from
         world.retrain(later, alarm=world.alarm("a2", "norm"))
     third = world.retrain(later, alarm=world.alarm("a3", "occlusion"))
     assert {"synthesize.probabilities.blur", "synthesize.probabilities.mask"} <= third.origin.changes.keys()
+    assert Releases(world.home).champion() == third
+
+
+def test_a_challenger_of_a_champion_that_was_rolled_back_is_held_and_may_be_tried_again(world: World) -> None:
+    releases = Releases(world.home)
+    world.retrain(changes={"distill.epochs": 1})
+    world.meanwhile = lambda: releases.roll_back("misses at night")
+    with pytest.raises(NotNow, match="release 3 was judged against a champion that is not in production any more"):
+        world.retrain(force=True, changes={"distill.epochs": 2})
+    world.meanwhile = lambda: None
+    assert releases.champion() == releases.get(1) and releases.overtaken(3)
+    assert "not in production any more" in git(world.root, "tag", "--list", "--format=%(contents)", "held-3")
+    with pytest.raises(NotNow, match="wait until"):
+        world.retrain(changes={"distill.epochs": 2})
+    again = world.retrain(force=True, changes={"distill.epochs": 2})
+    assert releases.champion() == again and again.number == 4 and len(attempts_of(world.home)) == 3
+    with pytest.raises(ConfigError, match="the same inputs were tried before: see release 4"):
+        world.retrain(force=True, changes={"distill.epochs": 2})
 
 
 def test_faces_that_are_released_no_more_are_learnt_from_no_more(world: World) -> None:

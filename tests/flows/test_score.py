@@ -312,8 +312,20 @@ def test_a_file_that_cannot_be_taken_away_is_told_of_and_holds_nothing_up(
     for added in (3, 0):
         done = score_into(log, inbox, stub, NOON, refused=refused)
         assert done.added == added
-        assert any("1.parquet cannot be taken away (Operation not permitted" in one.reason for one in done.refused)
+        assert any("1.parquet cannot be taken away ([Errno 1] Operation" in one.reason for one in done.refused)
     assert [path.name for path in inbox.iterdir()] == ["1.parquet"]
+
+
+def test_a_file_that_comes_too_late_and_finds_no_place_is_not_lost(tmp_path: Path) -> None:
+    inbox, refused, log = tmp_path / "inbox", tmp_path / "refused", ParquetLog(tmp_path / "log")
+    late = inbox / "gate" / "20260101T000000Z.png"
+    late.parent.mkdir(parents=True)
+    late.write_bytes(shot(0).image)
+    refused.mkdir()
+    (refused / "gate").write_bytes(b"a file of that name was refused before")
+    done = score_into(log, inbox, stub, NOON, 2, refused)
+    assert late.is_file() and "cannot be taken away" in done.refused[-1].reason
+    assert (done.late, done.added, len(done.refused)) == (1, 0, 2)
 
 
 class Killed(BaseException):
