@@ -20,7 +20,7 @@ from flows.rows import ALL_CAMERAS, TIME, capture_id
 from stages.lib.codec import picture_suffixes
 from stages.lib.errors import ConfigError
 from stages.lib.sources.base import MAX_IMAGE_BYTES
-from stages.lib.sources.tree import RefusedFile, read_bytes
+from stages.lib.sources.tree import RefusedFile, list_files, read_bytes
 
 LAYOUT: Final = "a folder of CAMERA/IMAGE and of Parquet files, or one Parquet file"
 BATCH_BYTES: Final = 2**26  # of encoded images that are held at once
@@ -176,10 +176,8 @@ def _items(source: Path) -> Iterator[Capture | Finished | Refused]:
         return
     if not source.is_dir():
         raise ConfigError(f"{source} does not exist; captures come from {LAYOUT}")
-    for name in _names(source):
-        if isinstance(name, Refused):
-            yield name
-            continue
+    unlisted: list[OSError] = []
+    for name in list_files(source, unlisted.append):
         path = source / name
         if "/" in name:
             yield from _read(path, partial(_picture, source, name))
@@ -187,25 +185,10 @@ def _items(source: Path) -> Iterator[Capture | Finished | Refused]:
             yield from _read(path, partial(_rows, path))
         else:
             yield from _read(path, partial(_nowhere, path))
-
-
-def _names(root: Path, folder: str = "") -> Iterator[str | Refused]:
-    """Every file below a folder, as a path relative to the root; links to folders are files, and never entered."""
-    try:
-        with os.scandir(root / folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return  # removed meanwhile
-    except OSError as error:
-        yield Refused(root / folder, None, f"{root / folder} cannot be listed ({error.strerror}); make it readable")
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _names(root, f"{folder}{entry.name}/")
-        else:
-            yield f"{folder}{entry.name}"
+    for error in unlisted:
+        if not isinstance(error, FileNotFoundError):  # else it was removed meanwhile
+            reason = f"{error.filename} cannot be listed ({error.strerror}); make it readable"
+            yield Refused(Path(error.filename), None, reason)
 
 
 def _read(path: Path, captures: Callable[[Identity], Iterator[Capture]]) -> Iterator[Capture | Finished | Refused]:
@@ -275,11 +258,11 @@ def _columns(path: Path, schema: pa.Schema) -> list[str]:
 
 def _typed(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows, of the types that a capture has."""
-    typed = batch.set_column(batch.schema.get_field_index("time"), "time", batch["time"].cast(TIME, safe=False))
-    for name, kind in {"camera": pa.string(), **_OPTIONAL}.items():  # of times, nanoseconds were cut off
-        if name in typed.schema.names:
-            typed = typed.set_column(typed.schema.get_field_index(name), name, typed[name].cast(kind))
-    return typed
+    for name, kind in {"time": TIME, "camera": pa.string(), **_OPTIONAL}.items():
+        if name in batch.schema.names:
+            values = batch[name].cast(kind, safe=False)  # of a time, nanoseconds are cut off
+            batch = batch.set_column(batch.schema.get_field_index(name), name, values)
+    return batch
 
 
 def _capture(name: str, path: Path, values: dict[str, Any]) -> Capture:

@@ -395,15 +395,13 @@ def _settle(home: Home, releases: Releases, root: Path, release: Release) -> Non
     """Promote or hold. Each step may be done again, and the link, which production sees, comes last."""
     if any(event.release == release.number for event in releases.history()):
         return
-    why = OVERTAKEN if releases.rival(release) else release.reason
-    held = release.held or why == OVERTAKEN
+    overtaken = releases.rival(release) is not None
+    held, why = overtaken or release.held, OVERTAKEN if overtaken else release.reason
     name = f"{'held' if held else 'champion'}-{release.number}"
     if not held:
         releases.verify(release.number)
     clone = home.challengers / release.origin.id
-    _git(
-        clone, *AUTHOR, "tag", "--force", "--annotate", name, "--message", why or release.reason, release.origin.commit
-    )
+    _git(clone, *AUTHOR, "tag", "--force", "--annotate", name, "--message", why, release.origin.commit)
     _git(root, "fetch", "--quiet", str(clone), f"+refs/tags/{name}:refs/tags/{name}")
     if held:
         releases.hold(release.number, why)

@@ -18,7 +18,7 @@ from prefect import flow, get_run_logger
 from flows.captures import CaptureLog, day_of
 from flows.gallery import OtherModel, enrol, people_in, read_gallery, write_gallery
 from flows.home import EXPORTED, Home
-from flows.intake import Capture, Finished, Refused, batches
+from flows.intake import FIRST, Capture, Finished, Refused, batches
 from flows.measure import Gallery
 from flows.measure import measure as measure
 from flows.settings import WatchSettings
@@ -175,10 +175,10 @@ def score_into(
     """Score the captures of a source that the log does not have, append them, and forget old days.
 
     A batch is in the log before the next one is scored. A capture from days to come is not scored: it would be watched
-    when they come, and kept as long. Killed at any point, a rerun leaves neither loss nor
-    duplicate: an input file is removed only when all its captures are in the log and on the disk. A capture is one
-    row whatever model scores it, the first one: handed in again after a new model took over, its row still names,
-    and holds the measures of, the model before.
+    when they come, and kept as long. Killed at any point, a rerun leaves neither loss nor duplicate: an input file is
+    removed only when all its captures are in the log and on the disk. A capture is one row whatever model scores it,
+    the first one: handed in again after a new model took over, its row still names, and holds the measures of, the
+    model before.
 
     Args:
         log: that is appended to.
@@ -194,15 +194,16 @@ def score_into(
     Raises:
         ConfigError: the source does not exist.
     """
-    since = None if retention_days is None else day_of(now - timedelta(days=retention_days))
+    since = FIRST if retention_days is None else day_of(now - timedelta(days=retention_days))
+    until = now + AHEAD
     done = Scored()
     untimely: dict[Path | None, str] = {}
     for batch in batches(source, BATCH):
-        late = [one for one in batch.captures if since is not None and one.time < since]
-        ahead = [one for one in batch.captures if one.time > now + AHEAD]
+        late = [one for one in batch.captures if one.time < since]
+        ahead = [one for one in batch.captures if one.time > until]
         untimely |= {one.file: f"older than {retention_days} days, which is all that the log keeps" for one in late}
         untimely |= {one.file: f"of {one.time}, which is still to come: set the camera's clock" for one in ahead}
-        kept = [one for one in batch.captures if (since is None or one.time >= since) and one.time <= now + AHEAD]
+        kept = [one for one in batch.captures if since <= one.time <= until]
         new = _unknown(kept, log)
         rows = scorer(new) if new else None
         added = log.append(rows) if rows is not None else 0
@@ -222,7 +223,7 @@ def score_into(
             refused=(*done.refused, *gone),
         )
         report(done)
-    return done if since is None else replace(done, forgotten=log.forget(since))
+    return done if retention_days is None else replace(done, forgotten=log.forget(since))
 
 
 def _clear(source: Path, finished: Iterable[Finished], gone: Iterable[Refused], refused: Path) -> tuple[Refused, ...]:

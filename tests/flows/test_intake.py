@@ -164,8 +164,8 @@ def test_a_folder_that_cannot_be_listed_keeps_no_other_one_waiting(
     real = os.scandir
 
     def scandir(path: Path) -> Any:
-        if path == tmp_path / "gate" / "20261127":
-            raise PermissionError(13, "Permission denied")
+        if Path(path) == tmp_path / "gate" / "20261127":
+            raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)

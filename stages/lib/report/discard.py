@@ -116,12 +116,10 @@ def measure_discard(
     threshold = fnmr_at_fmr(det_curve(pooled, every), fmr_target).threshold
     found, curves = {}, []
     for group, members in groups.items():
-        pairs = _pairs([scores[name] for name, _ in members], trial, (threshold, fmr_target))
+        pairs = _pairs([name for name, _ in members], scores, trial, (threshold, fmr_target))
         cells = [cell for _, cell in members]
         qualities = {t: _of_pairs(clean[t], degraded[t], grid, cells, trial) for t in clean}
-        of_technique = {
-            t: _curve(pairs, quality, len({name for name, _ in members})) for t, quality in qualities.items()
-        }
+        of_technique = {t: _curve(pairs, quality) for t, quality in qualities.items()}
         found[group] = _worth(pairs, qualities, of_technique, trial)
         curves += [Discard(technique, group, curve) for technique, curve in of_technique.items()]
     return found, curves
@@ -135,7 +133,7 @@ class Pairs:
         scores: (P,) of all conditions.
         mated: (P,) whether each pair is mated.
         subject: (M,) whose each mated pair is.
-        repeats: conditions.
+        repeats: how many conditions have the same scores, and tell the quality of other pictures.
         drawn_of: impostor pairs that there are, for each one that was drawn.
         threshold: that scores must reach.
         fmr: false match rate that it is set at.
@@ -150,19 +148,20 @@ class Pairs:
     fmr: float
 
 
-def _pairs(scores: Sequence[NDArray[np.float32]], trial: Trial, set_at: tuple[float, float]) -> Pairs:
-    genuine, repeats, faces = trial.protocol.genuine, len(scores), len(trial.subject)
-    subject = np.tile(trial.subject[trial.protocol.left[genuine]], repeats)
+def _pairs(
+    names: Sequence[str], scores: Mapping[str, NDArray[np.float32]], trial: Trial, set_at: tuple[float, float]
+) -> Pairs:
+    genuine, faces = trial.protocol.genuine, len(trial.subject)
+    subject = np.tile(trial.subject[trial.protocol.left[genuine]], len(names))
     impostors = faces * (faces - 1) / 2 - genuine.sum()  # no mated pair is left out
-    pooled = np.concatenate(scores).astype(np.float64)
-    return Pairs(pooled, np.tile(genuine, repeats), subject, repeats, impostors / (~genuine).sum(), *set_at)
+    pooled, mated = np.concatenate([scores[name] for name in names]).astype(np.float64), np.tile(genuine, len(names))
+    return Pairs(pooled, mated, subject, len(names) // len(set(names)), impostors / (~genuine).sum(), *set_at)
 
 
-def _curve(pairs: Pairs, quality: NDArray[np.float64], distinct: int) -> DiscardCurve:
-    """A miss is one miss, however many of the cells tell the quality of its faces: `distinct` is theirs whose scores
-    differ."""
+def _curve(pairs: Pairs, quality: NDArray[np.float64]) -> DiscardCurve:
+    """A miss is one miss, however many of the conditions have its score."""
     curve = error_versus_discard(pairs.scores[pairs.mated], quality[pairs.mated], pairs.threshold)
-    return replace(curve, misses=curve.misses * distinct // pairs.repeats)
+    return replace(curve, misses=curve.misses // pairs.repeats)
 
 
 def _worth(

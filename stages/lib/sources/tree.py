@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.lib.errors import ConfigError
@@ -28,20 +29,24 @@ def existing_folder(path: Path | None, kind: str, layout: str) -> Path:
     return path
 
 
-def list_files(root: Path) -> tuple[str, ...]:
+def _refuse(error: OSError) -> None:
+    raise ConfigError(f"cannot list {error.filename} ({error.strerror}); give read permission or remove it")
+
+
+def list_files(root: Path, unlisted: Callable[[OSError], None] = _refuse) -> tuple[str, ...]:
     """Relative paths of all files below a folder, sorted, dot-files and dot-folders left out.
 
     Links to folders are listed like files and never entered, so the walk ends and nothing is counted twice.
 
+    Args:
+        root: the folder.
+        unlisted: told of a folder that cannot be listed; if it raises nothing, the walk goes on.
+
     Raises:
-        ConfigError: a folder cannot be listed.
+        ConfigError: a folder cannot be listed, if nobody else is told.
     """
-
-    def refuse(error: OSError) -> None:
-        raise ConfigError(f"cannot list {error.filename} ({error.strerror}); give read permission or remove it")
-
     names: list[str] = []
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=False):
+    for folder, folders, files in os.walk(root, onerror=unlisted, followlinks=False):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if Path(folder, name).is_symlink()]
         prefix = Path(folder).relative_to(root)
